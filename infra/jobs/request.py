@@ -1,0 +1,50 @@
+"""What a caller asks for: a link and how its song is wanted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PIPELINE_VERSION = 1  # raised when the same audio would now give other words
+
+
+class Preset(StrEnum):
+    LOW = "low"
+    REGULAR = "regular"
+    HIGH = "high"
+
+
+class Format(StrEnum):
+    JSON = "json"
+    SRT = "srt"
+    LRC = "lrc"
+    VTT = "vtt"
+    ASS = "ass"
+    TXT = "txt"
+
+
+class Request(BaseModel):
+    """One song, as its caller wants it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    link: str = Field(min_length=1, max_length=4096, description="YouTube link, allowed link, or upload:KEY")
+    language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1 code; heard if absent")
+    preset: Preset = Field(default=Preset.REGULAR, description="low is fastest, high is best")
+    model: str | None = Field(
+        default=None, max_length=255, description="whisper model by name, instead of the preset's"
+    )
+    formats: tuple[Format, ...] = Field(default=tuple(Format), description="which files are made beside the JSON")
+
+    def fingerprint(self, source: str) -> str:
+        """The same for two requests that must give the same result: same source, options, pipeline."""
+        options = self.model_dump(mode="json", exclude={"link", "formats"})
+        text = json.dumps([PIPELINE_VERSION, source, options], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def but(self, **changes: object) -> Self:
+        return self.model_validate({**self.model_dump(), **changes})

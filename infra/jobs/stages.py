@@ -1,0 +1,46 @@
+"""The stages of a job's life and the share of the progress bar that each fills."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    INITIALISING = "initialising"
+    CACHE = "cache"
+    DOWNLOAD = "download"
+    HANDOVER = "handover"
+    DECODE = "decode"
+    SEPARATE = "separate"
+    TRANSCRIBE = "transcribe"
+    ALIGN = "align"
+    LINES = "lines"
+    PUBLISH = "publish"
+    DONE = "done"
+
+
+SHARES: dict[Stage, tuple[int, int]] = {  # percent at the stage's begin and end
+    Stage.INITIALISING: (0, 5),
+    Stage.CACHE: (5, 10),
+    Stage.DOWNLOAD: (10, 20),
+    Stage.HANDOVER: (20, 30),
+    Stage.DECODE: (30, 35),
+    Stage.SEPARATE: (35, 60),
+    Stage.TRANSCRIBE: (60, 90),
+    Stage.ALIGN: (90, 93),
+    Stage.LINES: (93, 95),
+    Stage.PUBLISH: (95, 99),
+    Stage.DONE: (100, 100),
+}
+
+Progress = Callable[[Stage, float, str], None]  # stage, share of it done (0–1), a message for the user
+
+
+def percent(stage: Stage, share: float) -> int:
+    begin, end = SHARES[stage]
+    return begin + round((end - begin) * min(max(share, 0.0), 1.0))
+
+
+def silent(stage: Stage, share: float, message: str) -> None:
+    """Progress that nobody watches."""
