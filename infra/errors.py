@@ -3,7 +3,8 @@
     UserError
     ├── Permanent            trying again gives the same answer
     │   ├── BadLink            ├── ForbiddenAddress   ├── HostNotAllowed   ├── NotOneSong
-    │   ├── LiveStream         ├── VideoUnavailable   ├── TooLong          ├── TooLarge
+    │   ├── LiveStream         ├── VideoUnavailable   ├── LinkRefused
+    │   ├── TooLong            ├── TooLarge
     │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio
     │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       └── TakenOver
     └── Passing              trying again later may work
@@ -17,7 +18,7 @@ Anything else that is raised is a bug of ours: users read `UNEXPECTED`, operator
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -92,6 +93,12 @@ class LiveStream(Permanent):
 
 class VideoUnavailable(Permanent):
     """YouTube does not give out this video: {reason}"""
+
+
+class LinkRefused(Permanent):
+    """{host} does not give out this file: {reason}."""
+
+    advice = "open the link in a browser to see whether it still works"
 
 
 class TooLong(Permanent):
@@ -186,7 +193,7 @@ class Interrupted(Passing):
 
 
 @contextmanager
-def disk_writes(what: str) -> Iterator[None]:
+def disk_writes(what: str) -> Generator[None]:
     """A full disk inside this block is told as such."""
     try:
         yield
@@ -203,11 +210,3 @@ def told(error: BaseException) -> UserError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(what="the job's files")
     return UserError()
-
-
-__all__ = [name for name, value in globals().items() if isinstance(value, type) and issubclass(value, UserError)] + [
-    "UNEXPECTED",
-    "Kind",
-    "disk_writes",
-    "told",
-]

@@ -22,6 +22,7 @@ class Format(StrEnum):
     JSON = "json"
     SRT = "srt"
     LRC = "lrc"
+    ELRC = "elrc"  # LRC with a time for each word
     VTT = "vtt"
     ASS = "ass"
     TXT = "txt"
@@ -38,11 +39,10 @@ class Request(BaseModel):
     model: str | None = Field(
         default=None, max_length=255, description="whisper model by name, instead of the preset's"
     )
-    formats: tuple[Format, ...] = Field(default=tuple(Format), description="which files are made beside the JSON")
 
     def fingerprint(self, source: str) -> str:
         """The same for two requests that must give the same result: same source, options, pipeline."""
-        options = self.model_dump(mode="json", exclude={"link", "formats"})
+        options = self.model_dump(mode="json", exclude={"link"})
         text = json.dumps([PIPELINE_VERSION, source, options], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

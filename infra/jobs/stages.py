@@ -38,8 +38,8 @@ Progress = Callable[[Stage, float, str], None]  # stage, share of it done (0–1
 
 
 def percent(stage: Stage, share: float) -> int:
-    begin, end = SHARES[stage]
-    return begin + round((end - begin) * min(max(share, 0.0), 1.0))
+    begin, end = SHARES[stage]  # a share that is NaN counts as none
+    return begin + round((end - begin) * min(1.0, max(0.0, share)))
 
 
 def silent(stage: Stage, share: float, message: str) -> None:

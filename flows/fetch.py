@@ -1,0 +1,112 @@
+"""From a link to kept audio, handed over to the GPU stage."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from prefect import flow, task
+from prefect.runtime import flow_run
+from pydantic import Field
+
+from flows.job import RETRYING, is_passing, working_on
+from infra import links, runs
+from infra.errors import DatabaseAway
+from infra.jobs import table
+from infra.jobs.request import Preset, Request
+from infra.jobs.run import Run
+from infra.jobs.stages import Progress, Stage
+from infra.links import Link
+from infra.settings import settings
+from infra.storage import storage
+from tasks import cache, download
+from tasks.audio import clock, probe
+from tasks.song import Audio
+
+
+@task(name="download", retry_condition_fn=is_passing, **RETRYING)
+def download_task(link: Link, source: str, report: Progress) -> tuple[str, Audio]:
+    store = storage()
+    folder = store.folder / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
+        return cache.keep(store, source, download.download(link, Path(place), report))
+
+
+@task(name="hand over", retry_condition_fn=is_passing, **RETRYING)
+def hand_over_task(run: Run) -> None:
+    run.hand_over(runs.transcribe(run.job.id, run.job.attempt))
+
+
+@flow(name="fetch", flow_run_name="fetch {job}", retries=0)
+async def fetch(
+    link: Annotated[str | None, Field(title="Link", description="A YouTube link, or a file on this machine")] = None,
+    preset: Annotated[Preset, Field(title="Preset", description="low is fastest, high is best")] = Preset.REGULAR,
+    language: Annotated[str | None, Field(title="Language", description="en, es, ja …; heard if absent")] = None,
+    job: Annotated[str | None, Field(title="Job", description="An existing job; absent: a new one is made")] = None,
+    attempt: Annotated[int, Field(title="Attempt", ge=1, description="The job's attempt that this run does")] = 1,
+) -> None:
+    """Find or download the audio of one song, keep it, and start its transcription."""
+    if job is None:
+        job = make_job(link or "", preset, language)
+    with working_on(job, attempt) as run:
+        run.report(Stage.INITIALISING, 1.0, "Starting")
+        target = links.parse(run.job.youtube_url, settings().allowed_hosts)
+        source = cache.source_of(target)
+        run.learn(video_id=target.id or None, fingerprint=run.job.request.fingerprint(source))
+        if finish_from_cache(run, source):
+            return
+        key, audio = find_audio(run, target, source)
+        track = probe(audio.path, name=audio.title)
+        run.learn(title=audio.title, artist=audio.artist, duration=audio.duration or track.duration, audio_key=key)
+        run.report(Stage.HANDOVER, 0.0, "Waiting for a transcriber")
+        hand_over_task(run)
+
+
+def make_job(link: str, preset: Preset, language: str | None) -> str:
+    """The row of a run that was started in Prefect itself. The run asked again finds the same row."""
+    id = str(flow_run.id)
+    title: str | None = None
+    path = Path(link).expanduser()
+    # A path is taken only here: who may start runs in Prefect may run code on this machine anyway.
+    if path.is_absolute() and path.is_file():
+        title, link = path.stem, f"upload:{cache.keep_upload(storage(), path, path.name)}"
+    table.insert(Request(link=link, preset=preset, language=language), id=id, title=title)
+    return id
+
+
+def finish_from_cache(run: Run, source: str) -> bool:
+    """The same song with the same options was made before: this job ends with that result."""
+    run.report(Stage.CACHE, 0.0, "Looking for an earlier result")
+    try:
+        before = table.finished_like(run.job.request.fingerprint(source), run.job.id)
+    except DatabaseAway:
+        return False
+    if before is None or before.results_url is None:
+        return False
+    key = storage().key(before.results_url)
+    if key is not None and not storage().exists(key):
+        return False
+    run.learn(artist=before.artist, audio_key=before.audio_key)
+    run.complete(
+        results_url=before.results_url,
+        files=before.files,
+        message="Found: this song was made before",
+        title=before.title,
+        duration=before.duration,
+        method=before.processing_method,
+    )
+    return True
+
+
+def find_audio(run: Run, target: Link, source: str) -> tuple[str, Audio]:
+    found = cache.kept(storage(), source)
+    if found is not None:
+        run.report(Stage.DOWNLOAD, 1.0, "The audio is here already: no download needed")
+        return found
+    run.report(Stage.DOWNLOAD, 0.0, "Downloading")
+    key, audio = download_task(target, source, run.report)
+    length = f", {clock(audio.duration)}" if audio.duration else ""
+    run.report(Stage.DOWNLOAD, 1.0, f"Downloaded{length}")
+    return key, audio

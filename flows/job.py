@@ -1,0 +1,52 @@
+"""A flow run's work on a job: claim its row, tell its progress, tell how it ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+from prefect.tasks import exponential_backoff
+
+from infra.errors import Passing, TakenOver, UserError, told
+from infra.jobs.run import Run
+
+RETRYING: dict[str, Any] = {  # how each step is tried again; a permanent failure is not
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_jitter_factor": 0.5,
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+}
+
+
+def is_passing(task: Any, task_run: Any, state: Any) -> bool:
+    """Prefect's question whether a failed task may be tried again."""
+    try:
+        state.result()
+    except Passing:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+@contextmanager
+def working_on(job: str, attempt: int) -> Generator[Run]:
+    """The row is ours inside this block; an error that leaves it ends the job with its sentence."""
+    run = Run.claim(job, attempt, str(flow_run.id))
+    try:
+        with run.heartbeat():
+            yield run
+    except TakenOver:
+        raise
+    except UserError as error:
+        run.fail(error)
+        raise
+    except Exception as error:
+        logging.getLogger("prefect.flow_runs").exception("a bug ended job %s", job)
+        run.fail(told(error))
+        raise

@@ -1,0 +1,155 @@
+"""The application: routes, errors as one sentence, who may call it, files and the page."""
+
+from __future__ import annotations
+
+import logging
+import mimetypes
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from infra import database
+from infra.api import jobs
+from infra.errors import UNEXPECTED, DatabaseAway, DiskFull, MissingFile, Passing, TooLarge, UserError
+from infra.jobs import table
+from infra.settings import Settings
+from infra.storage import storage
+
+PAGE = Path(__file__).parent / "page"
+STARTED = time.time()
+POLICY = (
+    "default-src 'self'; media-src 'self' https: blob:; img-src 'self' https: data:; connect-src 'self' https:; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+CODES: dict[type[UserError], int] = {jobs.NoSuchJob: 404, MissingFile: 404, TooLarge: 413, DiskFull: 507}
+TEXTS = {".json": "application/json", ".lrc": "text/plain", ".ass": "text/plain", ".srt": "application/x-subrip"}
+
+log = logging.getLogger("api")
+
+
+class Liveness:
+    stopping = False
+
+
+def create_app(settings: Settings) -> FastAPI:
+    app = FastAPI(title="yt-lyrics", docs_url="/docs", redoc_url=None)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.frontend_origin),
+        allow_credentials=True,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["*"],
+        expose_headers=["Content-Range", "Accept-Ranges", "Content-Length"],
+    )
+    app.middleware("http")(_say_what_may_be_loaded)
+    app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _bug)
+    app.include_router(jobs.router)
+    app.add_api_route("/health", health)
+    app.add_api_route("/metrics", metrics)
+    app.add_api_route("/files/{key:path}", file, methods=["GET", "HEAD"])
+    app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
+    app.add_api_route("/", index, include_in_schema=False)
+    return app
+
+
+def index() -> FileResponse:
+    return FileResponse(PAGE / "index.html")
+
+
+def file(key: str) -> FileResponse:
+    """Kept audio and results, with ranges. Only media and our own formats have a type that a browser acts on."""
+    path = storage().path(key)
+    if not key.startswith(("audio/", "transcriptions/")) or not path.is_file():
+        raise MissingFile(name=key)
+    guessed = TEXTS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or ""
+    if path.suffix in (".opus", ".ogg"):
+        guessed = "audio/ogg"
+    safe = guessed.startswith(("audio/", "video/", "text/plain", "text/vtt")) or guessed in TEXTS.values()
+    headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
+    if key.startswith("transcriptions/"):
+        headers["Content-Disposition"] = f'inline; filename="{path.name}"'
+    return FileResponse(path, media_type=guessed if safe else "application/octet-stream", headers=headers)
+
+
+def health() -> JSONResponse:
+    connected = database.alive()
+    status = "shutting_down" if Liveness.stopping else "ok" if connected else "degraded"
+    answer = {
+        "status": status,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "uptime": round(time.time() - STARTED, 3),
+        "database": {"status": "connected" if connected else "disconnected", "connected": connected},
+    }
+    return JSONResponse(answer, status_code=200 if status == "ok" else 503)
+
+
+def metrics(request: Request) -> Response:
+    """Runtime metrics: JSON, or Prometheus' text where a scraper asks for it."""
+    process = psutil.Process()
+    counted: dict[str, int] = table.count()
+    answer: dict[str, Any] = {
+        "uptime": round(time.time() - STARTED, 3),
+        "memory": {"rss": process.memory_info().rss},
+        "cpuSeconds": round(sum(process.cpu_times()[:2]), 3),
+        "jobs": counted,
+    }
+    if "text/plain" not in request.headers.get("accept", ""):
+        return JSONResponse(answer)
+    lines = [
+        f"yt_lyrics_uptime_seconds {answer['uptime']}",
+        f"yt_lyrics_memory_bytes {answer['memory']['rss']}",
+        f"yt_lyrics_cpu_seconds_total {answer['cpuSeconds']}",
+        *(f'yt_lyrics_jobs{{status="{status}"}} {number}' for status, number in sorted(counted.items())),
+    ]
+    return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+
+async def _say_what_may_be_loaded(request: Request, proceed: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await proceed(request)
+    if request.url.path == "/" or request.url.path.startswith("/page/"):
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Cache-Control"] = "no-cache"
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
+
+
+# --- every error is {"error": one sentence} -----------------------------------------------------
+
+
+def _error(sentence: str, code: int) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status_code=code)
+
+
+async def _user_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, UserError)
+    code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
+    return _error(str(error), code or (503 if isinstance(error, Passing | DatabaseAway) else 400))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return _error(f"{first['loc'][-1]}: {first['msg']}.", 400)
+
+
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _error(str(error.detail), error.status_code)
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _error(UNEXPECTED, 500)

@@ -1,0 +1,172 @@
+"""The contract's calls on jobs."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Query
+from fastapi import Request as HttpRequest
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+
+from infra import links, runs
+from infra.api import answers
+from infra.errors import BadRequest, EngineAway, TooLarge, disk_writes
+from infra.jobs import table
+from infra.jobs.job import Job
+from infra.jobs.request import Request
+from infra.jobs.states import Status
+from infra.settings import settings
+from infra.storage import storage
+from tasks.cache import keep_upload
+
+CHUNK = 1 << 20  # bytes
+ASKED = ("preset", "language", "model")  # what a caller may say beside the link
+
+router = APIRouter()
+log = logging.getLogger("api")
+
+
+def base_url(http: HttpRequest) -> str:
+    return settings().public_url or str(http.base_url)
+
+
+def found(id: str) -> Job:
+    job = table.get(id)
+    if job is None:
+        raise NoSuchJob
+    return job
+
+
+class NoSuchJob(BadRequest):
+    """Job not found"""
+
+
+@router.post("/api/jobs", status_code=201)
+async def create(http: HttpRequest) -> JSONResponse:
+    """A new job from a link (JSON) or a file (multipart field `file`)."""
+    if http.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with http.form(max_files=1, max_fields=20) as form:
+            fields = {name: value for name, value in form.items() if isinstance(value, str)}
+            file = form.get("file")
+            if isinstance(file, UploadFile):
+                kept = await run_in_threadpool(receive, file)
+                return await run_in_threadpool(submit, {**fields, "youtubeUrl": f"upload:{kept}"}, file.filename)
+            return await run_in_threadpool(submit, fields)
+    try:
+        asked = await http.json()
+    except ValueError:
+        raise BadRequest(what="The body of this request is neither JSON nor a form.") from None
+    if not isinstance(asked, dict):
+        raise BadRequest(what='The body must be a JSON object such as {"youtubeUrl": "https://youtu.be/…"}.')
+    return await run_in_threadpool(submit, asked)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def receive(file: UploadFile) -> str:
+    """Keep an uploaded file; the name under which it is kept."""
+    limit = settings().max_megabytes
+    incoming = storage().folder / "incoming"
+    with disk_writes("the upload"):
+        incoming.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=incoming) as copy:
+            size = 0
+            while chunk := file.file.read(CHUNK):
+                size += len(chunk)
+                if size > limit * 10**6:
+                    raise TooLarge(limit_mb=limit)
+                copy.write(chunk)
+            copy.flush()
+            return keep_upload(storage(), Path(copy.name), file.filename or "upload")
+
+
+def submit(asked: Mapping[str, Any], name: str | None = None) -> JSONResponse:
+    link = asked.get("youtubeUrl")
+    if not isinstance(link, str) or not link.strip():
+        raise BadRequest(what="Paste a link to a YouTube video, or choose a file.")
+    target = links.parse(link.strip(), settings().allowed_hosts)
+    request = asked_for(target.canonical, asked)
+    id = table.new_id()
+    table.insert(request, id=id, title=Path(name).stem if name else None, video_id=target.id or None)
+    try:
+        table.assign(id, 1, runs.fetch(id, 1))
+    except EngineAway:
+        log.warning("Prefect is away: job %s waits for the mirror to start it", id)
+    return JSONResponse({"jobId": id}, status_code=201)
+
+
+def asked_for(link: str, asked: Mapping[str, Any]) -> Request:
+    options = {name: asked[name] for name in ASKED if asked.get(name) not in (None, "")}
+    try:
+        return Request.model_validate({"link": link, **options})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise BadRequest(what=f"{name}: {first['msg']}.") from None
+
+
+@router.get("/api/jobs")
+def jobs(
+    http: HttpRequest,
+    status: Status | None = None,
+    limit: int = Query(20, ge=1, le=100),
+    after: str | None = None,
+) -> dict[str, Any]:
+    found = table.recent(status=status, limit=limit + 1, after=after)
+    page = found[:limit]
+    return {
+        "jobs": [answers.listed(job, base_url(http)) for job in page],
+        "next": page[-1].id if len(found) > limit else None,
+    }
+
+
+@router.get("/api/jobs/{id}")
+def job(id: str, http: HttpRequest) -> dict[str, Any]:
+    return answers.brief(found(id), base_url(http))
+
+
+@router.get("/api/jobs/{id}/progress")
+def progress(id: str, http: HttpRequest) -> dict[str, Any]:
+    job = found(id)
+    audio = storage().url(job.audio_key) if job.audio_key and storage().exists(job.audio_key) else None
+    return answers.progress(job, base_url(http), audio)
+
+
+@router.get("/api/jobs/{id}/steps")
+def steps(id: str) -> dict[str, Any]:
+    return answers.steps(found(id))
+
+
+@router.get("/api/jobs/{id}/files")
+def files(id: str, http: HttpRequest) -> dict[str, Any]:
+    base = base_url(http)
+    return {"files": {name: answers.absolute(url, base) for name, url in found(id).files.items()}}
+
+
+@router.get("/api/jobs/{id}/result")
+def result(id: str, http: HttpRequest) -> RedirectResponse:
+    job = found(id)
+    url = answers.absolute(job.results_url, base_url(http))
+    if job.status is not Status.COMPLETED or url is None:
+        raise BadRequest(what="Result not ready")
+    return RedirectResponse(url, status_code=302)
+
+
+@router.delete("/api/jobs/{id}")
+def cancel(id: str) -> JSONResponse:
+    """The row ends at once; the run that works on it is ended by Prefect, or by the mirror if Prefect is away."""
+    found(id)
+    job = table.cancel(id)
+    if job is None:
+        return JSONResponse({"error": f"This job has ended already: {found(id).status}"}, status_code=409)
+    if job.run_id is not None:
+        try:
+            runs.cancel(job.run_id)
+        except EngineAway:
+            log.warning("Prefect is away: the mirror cancels the run of job %s", id)
+    return JSONResponse({"status": Status.CANCELLED})

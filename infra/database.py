@@ -1,0 +1,99 @@
+"""The PostgreSQL that everything stands on: one pool a process, opened at first use."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from infra.errors import BadRequest, DatabaseAway
+from infra.settings import settings
+
+PATIENCE = 5.0  # seconds to wait for a connection before the database counts as away
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL's text holds neither NUL nor half a surrogate pair
+
+T = TypeVar("T")
+Connection = psycopg.Connection[DictRow]
+
+
+def url() -> str:
+    secret = settings().database_url
+    if secret is None:
+        raise BadRequest(what="No database is configured: set DATABASE_URL, or start one with `yt-lyrics up`.")
+    return secret.get_secret_value()
+
+
+def _answers(conn: Connection) -> None:
+    """A connection that a restarted server has forgotten must not cost a request."""
+    conn.execute("SELECT 1")
+
+
+@cache
+def pool() -> ConnectionPool[Connection]:
+    return ConnectionPool(
+        url(),
+        connection_class=psycopg.Connection[DictRow],
+        kwargs={"row_factory": dict_row, "autocommit": True, "connect_timeout": int(PATIENCE)},
+        min_size=1,
+        max_size=10,
+        timeout=PATIENCE,
+        reconnect_timeout=PATIENCE,  # the pool doubles its pauses until then: a long outage must not outlast itself
+        check=_answers,
+        open=True,
+        name="yt-lyrics",
+    )
+
+
+@contextmanager
+def connection() -> Generator[Connection]:
+    """A connection in autocommit mode; a database that is away is told as such."""
+    try:
+        with pool().connection() as conn:
+            yield conn
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        raise DatabaseAway from error
+
+
+def insist(write: Callable[[], T], *, patience: float = 120.0, pause: float = 0.5) -> T:
+    """Do a write that must not be lost, through a database that is away for a while."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return write()
+        except DatabaseAway:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(pause)
+
+
+def alive() -> bool:
+    try:
+        with connection() as conn:
+            conn.execute("SELECT 1")
+    except DatabaseAway:
+        return False
+    return True
+
+
+def storable(value: Any) -> Any:
+    """The value with a replacement character for each one that PostgreSQL cannot hold."""
+    if isinstance(value, str):
+        return UNSTORABLE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {storable(name): storable(part) for name, part in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list):
+        return [storable(part) for part in cast("list[Any]", value)]
+    return value
+
+
+def as_jsonb(value: Any) -> Any:
+    from psycopg.types.json import Jsonb
+
+    return Jsonb(storable(value))

@@ -1,0 +1,71 @@
+"""A row of the jobs table, as it was when it was read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from infra.database import storable
+from infra.jobs.request import Request
+from infra.jobs.states import ENDED, Status
+
+StepStatus = Literal["pending", "in_progress", "completed", "error"]
+
+
+class Step(BaseModel):
+    """One entry of a job's log."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status: StepStatus
+    percentage: int = 0
+    message: Annotated[str, BeforeValidator(storable)] = ""
+    timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    duration: float | None = None  # seconds
+    stage: str | None = None
+    attempt: int = 1
+
+
+class Job(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    id: str
+    youtube_url: str
+    title: str | None = None
+    artist: str | None = None
+    duration: int | None = None
+    status: Status
+    results_url: str | None = None
+    srt_url: str | None = None
+    error_message: str | None = None
+    error_kind: str | None = None
+    error_advice: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    completed_at: datetime | None = None
+    openai_model: str | None = None
+    pct: int = 0
+    status_message: str | None = None
+    current_stage: str | None = None
+    processing_method: str | None = None
+    processing_time_seconds: float | None = None
+    video_id: str | None = None
+    progress_log: tuple[dict[str, Any], ...] = ()
+    attempt: int = 1
+    lost_runs: int = 0
+    run_id: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    batch: str | None = None
+    fingerprint: str | None = None
+    audio_key: str | None = None
+    files: dict[str, str] = Field(default_factory=dict[str, str])
+
+    @property
+    def request(self) -> Request:
+        return Request.model_validate({**self.options, "link": self.youtube_url})
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED

@@ -1,0 +1,280 @@
+"""Starts, watches and stops everything that one machine needs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import httpx
+
+from infra.errors import BadRequest, UserError
+from infra.jobs.migrate import migrate
+from infra.settings import Settings
+from infra.stack.lock import Addresses, only_stack, tell_addresses
+from infra.stack.postgres import Postgres
+from infra.stack.process import Process, Tell
+
+START_DEADLINE = 120.0  # seconds; a slow disk's first start
+GRACE = 1.2  # seconds that a process has to end by itself; all of a stop takes less than 5
+# A link is accepted within a second even if Prefect is away: the mirror starts the job later.
+AT_ONCE = {"PREFECT_CLIENT_MAX_RETRIES": "0"}
+WORKERS = {"default": 2, "cuda": 1}  # runs at a time, by pool
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    api: int
+    prefect: int
+
+
+class Stack:
+    def __init__(self, settings: Settings, tell: Tell) -> None:
+        self._settings, self._tell = settings, tell
+        self.data = settings.data
+        self._ports = Ports(
+            api=settings.port or _free_port(settings.host, preferred=8000),
+            prefect=settings.prefect_port or _free_port("127.0.0.1", preferred=4200),
+        )
+        self._postgres = Postgres(self.data / "postgres")
+        self._logs = self.data / "logs"
+        self._processes: list[Process] = []  # in the order of their start
+        self.environment = self._environment()
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+        prefect_api = self.environment["PREFECT_API_URL"]
+        self.addresses = Addresses(
+            pid=os.getpid(),
+            page=settings.public_url or f"http://{_in_url(host)}:{self._ports.api}",
+            prefect=prefect_api.removesuffix("/api"),
+            prefect_api=prefect_api,
+            data=str(self.data),
+        )
+
+    async def start(self) -> None:
+        for folder in (self._logs, self.data / "files", self.data / "prefect"):
+            folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.data / "files" / "incoming", ignore_errors=True)  # of runs that ended with their stack
+        prefect = [] if self._settings.prefect_api_url else [self._prefect_server()]
+        register = self._process(
+            "register", [sys.executable, "-m", "infra.stack.register", str(_prefect_yaml())], gated=True
+        )
+        workers = [self._worker(pool, limit) for pool, limit in WORKERS.items()]
+        # Importing is most of what starting costs, so all import while the database starts.
+        await asyncio.gather(*(process.start() for process in (*prefect, register)))
+        await self._start_database()
+        for process in prefect:
+            process.open()
+        await asyncio.gather(*(process.start() for process in workers))
+        api = self._process("api", [sys.executable, "-m", "infra.api"], environment=AT_ONCE)
+        await asyncio.gather(
+            asyncio.to_thread(migrate, self.environment["DATABASE_URL"]),
+            self._until("Prefect", self._prefect_answers, *prefect),
+        )
+        register.open()
+        await api.start()
+        await self._registered(register)
+        for worker in workers:
+            worker.open()
+        mirror = self._process("mirror", [sys.executable, "-m", "infra.jobs.mirror"], environment=AT_ONCE)
+        await mirror.start()
+        await self._until("the API", self._api_answers, api)
+        await self._until("the workers", self._workers_online, *workers)
+        for process in (*self._processes,):
+            if process is not register:
+                process.keep_alive()
+        tell_addresses(self.addresses)
+
+    async def stop(self) -> None:
+        """Ends everything within 5 s. What was running is queued again for the next start."""
+        by_name = {process.name: process for process in self._processes}
+        last = [by_name[name] for name in ("prefect", "postgres") if name in by_name]
+        await asyncio.gather(*(process.stop(GRACE) for process in self._processes if process not in last))
+        with suppress(UserError):
+            await asyncio.to_thread(self._hand_back)
+        for process in last:
+            await process.stop(GRACE)
+
+    def _hand_back(self) -> None:
+        from infra.jobs import table
+
+        if self._settings.prefect_api_url is None and "DATABASE_URL" in self.environment:
+            os.environ["DATABASE_URL"] = self.environment["DATABASE_URL"]
+            for job in table.open_jobs():
+                if job.run_id is not None and job.status == "processing":
+                    table.lost(job, "its service was stopped", blame=False)
+
+    # --- the processes ------------------------------------------------------------------------
+
+    def _process(
+        self,
+        name: str,
+        command: list[str],
+        *,
+        gated: bool = False,
+        ending: signal.Signals = signal.SIGTERM,
+        environment: Mapping[str, str] | None = None,
+    ) -> Process:
+        process = Process(
+            name,
+            command,
+            self.environment | dict(environment or {}),
+            self._logs,
+            gated=gated,
+            ending=ending,
+            tell=self._tell,
+        )
+        self._processes.append(process)
+        return process
+
+    def _prefect_server(self) -> Process:
+        gate = [sys.executable, "-m", "infra.stack.gate", "prefect.server.api.server"]
+        serve = ["server", "start", "--host", "127.0.0.1", "--port", str(self._ports.prefect)]
+        return self._process("prefect", [*gate, *serve], gated=True)
+
+    def _worker(self, pool: str, limit: int) -> Process:
+        gate = [sys.executable, "-m", "infra.stack.gate", "prefect.cli.worker,prefect.workers.process"]
+        work = [
+            "worker",
+            "start",
+            "--pool",
+            pool,
+            "--type",
+            "process",
+            "--limit",
+            str(limit),
+            "--name",
+            f"embedded {pool}",
+        ]
+        return self._process(f"worker-{pool}", [*gate, *work], gated=True)
+
+    async def _start_database(self) -> None:
+        if self._settings.database_url is not None and self._settings.prefect_api_url is not None:
+            return
+        await asyncio.to_thread(self._postgres.initialise)
+        process = self._process("postgres", self._postgres.command(), ending=signal.SIGINT)
+        await process.start()
+        await self._until("PostgreSQL", lambda: asyncio.to_thread(self._postgres.ready), process)
+        await asyncio.to_thread(self._postgres.make_databases, "lyrics", "prefect")
+
+    def _environment(self) -> dict[str, str]:
+        own = Path(sys.executable).parent
+        api = f"http://127.0.0.1:{self._ports.prefect}/api"
+        return {
+            **{name: value for name, value in os.environ.items() if name != "PREFECT_PROFILE"},
+            "DATABASE_URL": self._postgres.url("lyrics"),
+            "PREFECT_API_URL": api,
+            **self._settings.environment(),
+            "PORT": str(self._ports.api),
+            "PATH": f"{own}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONUNBUFFERED": "1",
+            "PREFECT_HOME": str(self.data / "prefect"),
+            "PREFECT_API_DATABASE_CONNECTION_URL": self._postgres.sqlalchemy_url("prefect"),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_API_URL": api,
+            # With the default storage, slots that a dead process held are never given back.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+            # A database that restarts makes the server answer 500 for a moment: runs wait for it.
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
+        }
+
+    # --- readiness ----------------------------------------------------------------------------
+
+    async def _until(self, what: str, ready: Callable[[], Awaitable[bool]], *needed: Process) -> None:
+        deadline = monotonic() + START_DEADLINE
+        while not await ready():
+            for process in needed:
+                if process.pid is None:
+                    raise BadRequest(what=f"{what} did not start; its log: {process.log}")
+            if monotonic() > deadline:
+                raise BadRequest(what=f"{what} is not ready after {START_DEADLINE:.0f} s; the logs: {self._logs}")
+            await asyncio.sleep(0.05)
+        self._tell(f"{what} is ready")
+
+    async def _registered(self, register: Process) -> None:
+        if await register.finished() != 0:
+            raise BadRequest(what=f"Prefect's deployments could not be registered; the log: {register.log}")
+
+    async def _prefect_answers(self) -> bool:
+        return await _answers(f"{self.addresses.prefect_api}/health")
+
+    async def _api_answers(self) -> bool:
+        return await _answers(f"http://{_in_url(self._local_host())}:{self._ports.api}/health")
+
+    async def _workers_online(self) -> bool:
+        async with httpx.AsyncClient() as client:
+            for pool in WORKERS:
+                url = f"{self.addresses.prefect_api}/work_pools/{pool}/workers/filter"
+                answer = await client.post(url, json={"workers": {"status": {"any_": ["ONLINE"]}}})
+                if answer.is_error or not answer.json():
+                    return False
+        return True
+
+    def _local_host(self) -> str:
+        return "127.0.0.1" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104
+
+
+async def run(settings: Settings, tell: Tell, ready: Callable[[Addresses], None]) -> None:
+    """Start the stack, call `ready`, and keep it up until SIGINT or SIGTERM."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with only_stack(settings.data):
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        stack = Stack(settings, tell)
+        stopped = asyncio.create_task(stop.wait())
+        starting = asyncio.create_task(stack.start())
+        try:
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                ready(stack.addresses)
+                await stopped
+            tell("Stopping")
+        finally:
+            starting.cancel()
+            stopped.cancel()
+            with suppress(asyncio.CancelledError, UserError):
+                await starting
+            await stack.stop()
+
+
+async def _answers(url: str) -> bool:
+    async with httpx.AsyncClient() as client:
+        try:
+            return (await client.get(url, timeout=2)).is_success
+        except httpx.TransportError:
+            return False
+
+
+def _free_port(host: str, *, preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise BadRequest(what=f"No port can be opened on {host}.")
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _prefect_yaml() -> Path:
+    """In a clone at its root, in an installed wheel beside this module."""
+    here = Path(__file__).resolve()
+    return next(path for path in (here.parents[2] / "prefect.yaml", here.parent / "prefect.yaml") if path.exists())
