@@ -5,7 +5,7 @@
     │   ├── BadLink            ├── ForbiddenAddress   ├── HostNotAllowed   ├── NotOneSong
     │   ├── LiveStream         ├── VideoUnavailable   ├── LinkRefused
     │   ├── TooLong            ├── TooLarge
-    │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio
+    │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio      ├── MissingFile
     │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       └── TakenOver
     └── Passing              trying again later may work
         ├── DownloadFailed     ├── SiteLimitsUs       ├── DiskFull

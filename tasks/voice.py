@@ -18,6 +18,8 @@ from tasks.song import Word
 
 FRAME = 0.02  # seconds between two measures of loudness, each over twice as long
 SILENCE = -60.0  # dB of full scale; a file nowhere louder is silent
+FLOOR_PERCENTILE = 10
+LOUD_PERCENTILE = 98  # so that a single verse in a long stem counts
 VOICE_RANGE = 30.0  # dB under its loud passages that a voice may sink and still sing
 OVER_FLOOR = 6.0  # dB over the noise floor where singing begins
 HYSTERESIS = 6.0  # dB under its beginning where singing ends
@@ -49,10 +51,7 @@ def sung(samples: Samples) -> tuple[Span, ...]:
     level = _loudness(samples)
     if not len(level) or level.max() < SILENCE:
         return ()
-    floor, loud = (float(value) for value in np.percentile(level, (10, 95)))
-    begin = max(loud - VOICE_RANGE, floor + OVER_FLOOR) if loud - floor > MUSIC_RANGE else loud - 2 * MUSIC_RANGE
-    begin = max(begin, SILENCE)
-    runs = _joined(_runs(_above(level, begin, begin - HYSTERESIS)), BREATH)
+    runs = _joined(_runs(_above(level, *_gate(level))), BREATH)
     padded = [
         Span(max(run.start - MARGIN, 0.0), min(run.end + MARGIN, samples.duration)) for run in runs if run.length > BLIP
     ]
@@ -101,6 +100,16 @@ def _loudness(samples: Samples) -> NDArray[np.float64]:
     if len(power) > 1:
         power[:-1] = (power[:-1] + power[1:]) / 2
     return 10 * np.log10(power + 1e-12)
+
+
+def _gate(level: NDArray[np.float64]) -> tuple[float, float]:
+    """How loud singing begins, and how quiet it ends."""
+    floor, loud = (float(value) for value in np.percentile(level, (FLOOR_PERCENTILE, LOUD_PERCENTILE)))
+    if loud - floor < MUSIC_RANGE:
+        begin = max(loud - 2 * MUSIC_RANGE, SILENCE)
+        return begin, begin - HYSTERESIS
+    begin = max(loud - VOICE_RANGE, floor + OVER_FLOOR, SILENCE)
+    return begin, max(begin - HYSTERESIS, floor + OVER_FLOOR / 2)
 
 
 def _above(level: NDArray[np.float64], begin: float, end: float) -> NDArray[np.bool_]:

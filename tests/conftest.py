@@ -96,6 +96,12 @@ class RunningStack:
         assert answer.status_code == 201, answer.text
         return answer.json()["jobId"]
 
+    def healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
     def job(self, id: str) -> dict[str, Any]:
         return httpx.get(f"{self.url}/api/jobs/{id}/progress", timeout=30).json()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from starlette.datastructures import UploadFile
 
 from infra import links, runs
 from infra.api import answers
-from infra.errors import BadRequest, EngineAway, TooLarge, disk_writes
+from infra.errors import BadRequest, EngineAway, TooLarge, UnknownModel, disk_writes
 from infra.jobs import table
 from infra.jobs.job import Job
 from infra.jobs.request import Request
@@ -102,6 +103,9 @@ def submit(asked: Mapping[str, Any], name: str | None = None) -> JSONResponse:
 
 def asked_for(link: str, asked: Mapping[str, Any]) -> Request:
     options = {name: asked[name] for name in ASKED if asked.get(name) not in (None, "")}
+    # The command line takes a folder, too; a caller over HTTP must not name folders of this machine.
+    if not re.fullmatch(r"[\w.-]*", str(options.get("model", ""))):
+        raise UnknownModel(model=options["model"])
     try:
         return Request.model_validate({"link": link, **options})
     except ValidationError as error:

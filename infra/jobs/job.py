@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from infra.database import storable
 from infra.jobs.request import Request
 from infra.jobs.states import ENDED, Status
 
@@ -21,7 +20,7 @@ class Step(BaseModel):
 
     status: StepStatus
     percentage: int = 0
-    message: Annotated[str, BeforeValidator(storable)] = ""
+    message: str = ""
     timestamp: datetime = Field(default_factory=lambda: datetime.now(UTC))
     duration: float | None = None  # seconds
     stage: str | None = None

@@ -17,8 +17,10 @@ from time import monotonic
 import httpx
 
 from infra.errors import BadRequest, UserError
+from infra.jobs import table
 from infra.jobs.migrate import migrate
-from infra.settings import Settings
+from infra.jobs.states import Status
+from infra.settings import Settings, settings
 from infra.stack.lock import Addresses, only_stack, tell_addresses
 from infra.stack.postgres import Postgres
 from infra.stack.process import Process, Tell
@@ -37,22 +39,21 @@ class Ports:
 
 
 class Stack:
-    def __init__(self, settings: Settings, tell: Tell) -> None:
-        self._settings, self._tell = settings, tell
-        self.data = settings.data
+    def __init__(self, chosen: Settings, tell: Tell) -> None:
+        self._settings, self._tell = chosen, tell
+        self.data = chosen.data
         self._ports = Ports(
-            api=settings.port or _free_port(settings.host, preferred=8000),
-            prefect=settings.prefect_port or _free_port("127.0.0.1", preferred=4200),
+            api=chosen.port or _free_port(chosen.host, preferred=8000),
+            prefect=chosen.prefect_port or _free_port("127.0.0.1", preferred=4200),
         )
         self._postgres = Postgres(self.data / "postgres")
         self._logs = self.data / "logs"
         self._processes: list[Process] = []  # in the order of their start
         self.environment = self._environment()
-        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
         prefect_api = self.environment["PREFECT_API_URL"]
         self.addresses = Addresses(
             pid=os.getpid(),
-            page=settings.public_url or f"http://{_in_url(host)}:{self._ports.api}",
+            page=chosen.public_url or f"http://{_in_url(self._local_host())}:{self._ports.api}",
             prefect=prefect_api.removesuffix("/api"),
             prefect_api=prefect_api,
             data=str(self.data),
@@ -70,6 +71,9 @@ class Stack:
         # Importing is most of what starting costs, so all import while the database starts.
         await asyncio.gather(*(process.start() for process in (*prefect, register)))
         await self._start_database()
+        # This process, too, writes to the jobs table: when it stops.
+        os.environ["DATABASE_URL"] = self.environment["DATABASE_URL"]
+        settings.cache_clear()
         for process in prefect:
             process.open()
         await asyncio.gather(*(process.start() for process in workers))
@@ -103,13 +107,11 @@ class Stack:
             await process.stop(GRACE)
 
     def _hand_back(self) -> None:
-        from infra.jobs import table
-
-        if self._settings.prefect_api_url is None and "DATABASE_URL" in self.environment:
-            os.environ["DATABASE_URL"] = self.environment["DATABASE_URL"]
-            for job in table.open_jobs():
-                if job.run_id is not None and job.status == "processing":
-                    table.lost(job, "its service was stopped", blame=False)
+        if self._settings.prefect_api_url is not None:
+            return  # workers elsewhere may go on with them
+        for job in table.open_jobs():
+            if job.status is Status.PROCESSING:
+                table.lost(job, "its service was stopped", blame=False)
 
     # --- the processes ------------------------------------------------------------------------
 
@@ -224,15 +226,15 @@ class Stack:
         return "127.0.0.1" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104
 
 
-async def run(settings: Settings, tell: Tell, ready: Callable[[Addresses], None]) -> None:
+async def run(chosen: Settings, tell: Tell, ready: Callable[[Addresses], None]) -> None:
     """Start the stack, call `ready`, and keep it up until SIGINT or SIGTERM."""
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with only_stack(settings.data):
+    chosen.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with only_stack(chosen.data):
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        stack = Stack(settings, tell)
+        stack = Stack(chosen, tell)
         stopped = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(stack.start())
         try:

@@ -103,9 +103,7 @@ def written(path: Path, content: bytes) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ended(
-    stack: RunningStack, media: MediaServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, Any]]:
+def ended(stack: RunningStack, media: MediaServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All of these sent at once, each at its end."""
     folder = tmp_path_factory.mktemp("bad")
     random = np.random.default_rng(1).bytes(50_000)

@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -108,15 +109,15 @@ KEPT = ("id", "youtube_url", "title", "duration", "results_url", "srt_url", "ope
 
 
 def connect(url: str) -> psycopg.Connection[dict[str, Any]]:
-    return psycopg.connect(url, autocommit=True, row_factory=dict_row)
+    return psycopg.Connection[dict[str, Any]].connect(url, autocommit=True, row_factory=dict_row)
 
 
 def put(conn: psycopg.Connection[dict[str, Any]], **row: Any) -> None:
     if "progress_log" in row and isinstance(row["progress_log"], dict | list | str):
         row["progress_log"] = Jsonb(row["progress_log"])
-    names = psycopg.sql.SQL(", ").join(map(psycopg.sql.Identifier, row))
-    places = psycopg.sql.SQL(", ").join(map(psycopg.sql.Placeholder, row))
-    conn.execute(psycopg.sql.SQL("INSERT INTO jobs ({}) VALUES ({})").format(names, places), row)
+    names = sql.SQL(", ").join(map(sql.Identifier, row))
+    places = sql.SQL(", ").join(map(sql.Placeholder, row))
+    conn.execute(sql.SQL("INSERT INTO jobs ({}) VALUES ({})").format(names, places), row)
 
 
 def fill(conn: psycopg.Connection[dict[str, Any]]) -> None:
