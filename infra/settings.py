@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = Field(
         default=None, description="Prefect server to use instead of the embedded one, ending in /api."
     )
+    prefect_api_key: SecretStr | None = Field(default=None, description="Key for that Prefect server, if it asks one.")
     cloudinary_url: SecretStr | None = Field(
         default=None, description="cloudinary://KEY:SECRET@CLOUD; results go there instead of the data folder."
     )

@@ -15,12 +15,12 @@ from datetime import UTC, datetime, timedelta
 from types import FrameType
 
 import psycopg
-from prefect.client.schemas.objects import FlowRun, StateType
 
 from infra import database, runs
 from infra.errors import DatabaseAway, EngineAway
 from infra.jobs import table
 from infra.jobs.job import Job
+from infra.runs import ALIVE, FlowRun, StateType
 
 LEADER = 0x1_79_71_D0  # advisory lock
 PAUSE = 1.0  # seconds between two looks
@@ -61,8 +61,8 @@ def look(watching_since: datetime) -> None:
         repair(job, known.get(job.run_id or ""), watching_since)
     for job in cancelled:
         run = known.get(job.run_id or "")
-        if run is not None and run.state_type in (StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING):
-            runs.cancel(str(run.id))
+        if run is not None and run.state_type in ALIVE:
+            runs.cancel(run.id)
 
 
 def repair(job: Job, run: FlowRun | None, watching_since: datetime) -> None:
@@ -95,7 +95,7 @@ def repair(job: Job, run: FlowRun | None, watching_since: datetime) -> None:
 
 def give_up_on(job: Job, run: FlowRun, reason: str) -> None:
     """Prefect still shows the run as alive: it is told first, which also frees the slot that the run holds."""
-    runs.mark_crashed(str(run.id), f"Its heartbeat stopped: {reason}")
+    runs.mark_crashed(run.id, f"Its heartbeat stopped: {reason}")
     table.lost(job, reason)
 
 
@@ -104,7 +104,7 @@ def _late(run: FlowRun) -> bool:
 
 
 def _reason(run: FlowRun) -> str:
-    message = (run.state.message if run.state else None) or "it ended without a word"
+    message = run.message or "it ended without a word"
     return message.strip().rstrip(".").splitlines()[0][:200]
 
 

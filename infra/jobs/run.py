@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Self
 
 from infra.database import as_jsonb, insist, storable
@@ -80,11 +81,16 @@ class Run:
     def heartbeat(self) -> Generator[None]:
         """The row shows that this process lives, whatever its main thread is busy with."""
         over = threading.Event()
+        worker = os.getppid()
 
         def beat() -> None:
             while not over.wait(HEARTBEAT):
-                with suppress(DatabaseAway):
+                try:
                     table.execute(queries.HEARTBEAT, self._fence)
+                except DatabaseAway:
+                    if os.getppid() != worker:
+                        # Worker and database are gone: the whole stack was killed, and nobody waits for this work.
+                        os._exit(1)
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()

@@ -6,13 +6,17 @@ by side while the database and the server that they need are still starting.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 
 
 def main() -> None:
-    for module in sys.argv[1].split(","):
+    gc.disable()  # nothing of what is imported is garbage: a tenth of the time
+    for module in ("prefect.cli", *sys.argv[1].split(",")):
         importlib.import_module(module)
+    gc.freeze()
+    gc.enable()
     from prefect.cli import app
 
     if not sys.stdin.readline():

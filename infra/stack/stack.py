@@ -8,27 +8,24 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
-import httpx
 
 from infra.errors import BadRequest, UserError
-from infra.jobs import table
-from infra.jobs.migrate import migrate
 from infra.jobs.states import Status
 from infra.settings import Settings, settings
+from infra.stack import prefect
 from infra.stack.lock import Addresses, only_stack, tell_addresses
 from infra.stack.postgres import Postgres
 from infra.stack.process import Process, Tell
 
 START_DEADLINE = 120.0  # seconds; a slow disk's first start
 GRACE = 1.2  # seconds that a process has to end by itself; all of a stop takes less than 5
-# A link is accepted within a second even if Prefect is away: the mirror starts the job later.
-AT_ONCE = {"PREFECT_CLIENT_MAX_RETRIES": "0"}
 WORKERS = {"default": 2, "cuda": 1}  # runs at a time, by pool
 
 
@@ -48,6 +45,8 @@ class Stack:
         )
         self._postgres = Postgres(self.data / "postgres")
         self._logs = self.data / "logs"
+        self._prefect_yaml = _prefect_yaml()
+        self._own_prefect = chosen.prefect_api_url is None
         self._processes: list[Process] = []  # in the order of their start
         self.environment = self._environment()
         prefect_api = self.environment["PREFECT_API_URL"]
@@ -63,42 +62,45 @@ class Stack:
         for folder in (self._logs, self.data / "files", self.data / "prefect"):
             folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.data / "files" / "incoming", ignore_errors=True)  # of runs that ended with their stack
-        prefect = [] if self._settings.prefect_api_url else [self._prefect_server()]
-        register = self._process(
-            "register", [sys.executable, "-m", "infra.stack.register", str(_prefect_yaml())], gated=True
+        # Importing is most of what starting costs, so all import while what they need is still starting.
+        server = self._gated("prefect", "prefect.server.api.server", prefect.server_command(self._ports.prefect))
+        deploy = self._gated(
+            "deploy", "prefect.cli.deploy,flows.fetch,flows.transcribe", prefect.deploy_command(self._prefect_yaml)
         )
-        workers = [self._worker(pool, limit) for pool, limit in WORKERS.items()]
-        # Importing is most of what starting costs, so all import while the database starts.
-        await asyncio.gather(*(process.start() for process in (*prefect, register)))
+        workers = [
+            self._gated(
+                f"worker-{pool}", "prefect.cli.worker,prefect.workers.process", prefect.worker_command(pool, limit)
+            )
+            for pool, limit in WORKERS.items()
+        ]
+        needs_deploy = not self._is_deployed()
+        if self._own_prefect:
+            await server.start()
+        if needs_deploy:
+            await deploy.start()
         await self._start_database()
-        # This process, too, writes to the jobs table: when it stops.
-        os.environ["DATABASE_URL"] = self.environment["DATABASE_URL"]
-        settings.cache_clear()
-        for process in prefect:
+        server.open()
+        api = self._process("api", [sys.executable, "-m", "infra.api"])
+        await asyncio.gather(asyncio.to_thread(self._migrate), *(process.start() for process in (*workers, api)))
+        await self._until("Prefect", lambda: prefect.answers(self.addresses.prefect_api), *self._started(server))
+        if self._own_prefect:
+            await prefect.prepare(self.addresses.prefect_api, prefect.pools(self._prefect_yaml))
+        for process in (deploy, *workers):
             process.open()
-        await asyncio.gather(*(process.start() for process in workers))
-        api = self._process("api", [sys.executable, "-m", "infra.api"], environment=AT_ONCE)
-        await asyncio.gather(
-            asyncio.to_thread(migrate, self.environment["DATABASE_URL"]),
-            self._until("Prefect", self._prefect_answers, *prefect),
-        )
-        register.open()
-        await api.start()
-        await self._registered(register)
-        for worker in workers:
-            worker.open()
-        mirror = self._process("mirror", [sys.executable, "-m", "infra.jobs.mirror"], environment=AT_ONCE)
-        await mirror.start()
-        await self._until("the API", self._api_answers, api)
-        await self._until("the workers", self._workers_online, *workers)
-        for process in (*self._processes,):
-            if process is not register:
+        if needs_deploy:
+            await self._deployed(deploy)
+        await self._until("The API", self._api_answers, api)
+        online = partial(prefect.workers_are_online, self.addresses.prefect_api, WORKERS)
+        await self._until("Each worker", online, *workers)
+        await self._process("mirror", [sys.executable, "-m", "infra.jobs.mirror"]).start()
+        for process in self._started(*self._processes):
+            if process is not deploy:
                 process.keep_alive()
         tell_addresses(self.addresses)
 
     async def stop(self) -> None:
         """Ends everything within 5 s. What was running is queued again for the next start."""
-        by_name = {process.name: process for process in self._processes}
+        by_name = {process.name: process for process in self._started(*self._processes)}
         last = [by_name[name] for name in ("prefect", "postgres") if name in by_name]
         await asyncio.gather(*(process.stop(GRACE) for process in self._processes if process not in last))
         with suppress(UserError):
@@ -107,8 +109,12 @@ class Stack:
             await process.stop(GRACE)
 
     def _hand_back(self) -> None:
-        if self._settings.prefect_api_url is not None:
+        from infra.jobs import table
+
+        if not self._own_prefect:
             return  # workers elsewhere may go on with them
+        os.environ["DATABASE_URL"] = self.environment["DATABASE_URL"]
+        settings.cache_clear()
         for job in table.open_jobs():
             if job.status is Status.PROCESSING:
                 table.lost(job, "its service was stopped", blame=False)
@@ -122,12 +128,11 @@ class Stack:
         *,
         gated: bool = False,
         ending: signal.Signals = signal.SIGTERM,
-        environment: Mapping[str, str] | None = None,
     ) -> Process:
         process = Process(
             name,
             command,
-            self.environment | dict(environment or {}),
+            self.environment,
             self._logs,
             gated=gated,
             ending=ending,
@@ -136,26 +141,13 @@ class Stack:
         self._processes.append(process)
         return process
 
-    def _prefect_server(self) -> Process:
-        gate = [sys.executable, "-m", "infra.stack.gate", "prefect.server.api.server"]
-        serve = ["server", "start", "--host", "127.0.0.1", "--port", str(self._ports.prefect)]
-        return self._process("prefect", [*gate, *serve], gated=True)
+    def _gated(self, name: str, imports: str, command: list[str]) -> Process:
+        """One of Prefect's commands, which imports at once and begins when it is let."""
+        return self._process(name, [sys.executable, "-m", "infra.stack.gate", imports, *command], gated=True)
 
-    def _worker(self, pool: str, limit: int) -> Process:
-        gate = [sys.executable, "-m", "infra.stack.gate", "prefect.cli.worker,prefect.workers.process"]
-        work = [
-            "worker",
-            "start",
-            "--pool",
-            pool,
-            "--type",
-            "process",
-            "--limit",
-            str(limit),
-            "--name",
-            f"embedded {pool}",
-        ]
-        return self._process(f"worker-{pool}", [*gate, *work], gated=True)
+    @staticmethod
+    def _started(*processes: Process) -> list[Process]:
+        return [process for process in processes if process.pid is not None]
 
     async def _start_database(self) -> None:
         if self._settings.database_url is not None and self._settings.prefect_api_url is not None:
@@ -203,24 +195,24 @@ class Stack:
             await asyncio.sleep(0.05)
         self._tell(f"{what} is ready")
 
-    async def _registered(self, register: Process) -> None:
-        if await register.finished() != 0:
-            raise BadRequest(what=f"Prefect's deployments could not be registered; the log: {register.log}")
+    def _is_deployed(self) -> bool:
+        """Whether this data folder's own server knows these flows already."""
+        mark = self.data / "prefect" / "deployed"
+        return self._own_prefect and mark.exists() and mark.read_text() == prefect.what_is_deployed(self._prefect_yaml)
 
-    async def _prefect_answers(self) -> bool:
-        return await _answers(f"{self.addresses.prefect_api}/health")
+    async def _deployed(self, deploy: Process) -> None:
+        if await deploy.finished() != 0:
+            raise BadRequest(what=f"The flows could not be deployed to Prefect; the log: {deploy.log}")
+        if self._own_prefect:
+            (self.data / "prefect" / "deployed").write_text(prefect.what_is_deployed(self._prefect_yaml))
+
+    def _migrate(self) -> None:
+        from infra.jobs.migrate import migrate
+
+        migrate(self.environment["DATABASE_URL"])
 
     async def _api_answers(self) -> bool:
-        return await _answers(f"http://{_in_url(self._local_host())}:{self._ports.api}/health")
-
-    async def _workers_online(self) -> bool:
-        async with httpx.AsyncClient() as client:
-            for pool in WORKERS:
-                url = f"{self.addresses.prefect_api}/work_pools/{pool}/workers/filter"
-                answer = await client.post(url, json={"workers": {"status": {"any_": ["ONLINE"]}}})
-                if answer.is_error or not answer.json():
-                    return False
-        return True
+        return await prefect.answers(f"http://{_in_url(self._local_host())}:{self._ports.api}")
 
     def _local_host(self) -> str:
         return "127.0.0.1" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104
@@ -250,14 +242,6 @@ async def run(chosen: Settings, tell: Tell, ready: Callable[[Addresses], None]) 
             with suppress(asyncio.CancelledError, UserError):
                 await starting
             await stack.stop()
-
-
-async def _answers(url: str) -> bool:
-    async with httpx.AsyncClient() as client:
-        try:
-            return (await client.get(url, timeout=2)).is_success
-        except httpx.TransportError:
-            return False
 
 
 def _free_port(host: str, *, preferred: int) -> int:
