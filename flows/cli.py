@@ -53,7 +53,7 @@ def up(
     data: Data = None,
     port: Annotated[int | None, typer.Option(help="Port of the page and API; free if absent.")] = None,
     prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect's server; free if absent.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = None,
+    listen: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = None,
 ) -> None:
     """Start everything: database, Prefect, workers, API and page. Ctrl-C stops it; nothing is lost.
 
@@ -62,7 +62,7 @@ def up(
     from infra.stack.lock import Addresses
     from infra.stack.stack import run
 
-    chosen = configured(data, port=port, prefect_port=prefect_port, host=host)
+    chosen = configured(data, port=port, prefect_port=prefect_port, listen=listen)
     began = time.monotonic()
 
     def tell(sentence: str) -> None:

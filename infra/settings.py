@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     )
 
     # The HTTP service
-    host: str = Field(default="127.0.0.1", description="Address the API and page listen on.")
+    listen: str = Field(default="127.0.0.1", description="Address the API and page listen on; 0.0.0.0 for every one.")
     port: int | None = Field(default=None, ge=1, le=65535, description="Port of the API and page; free if absent.")
     prefect_port: int | None = Field(
         default=None, ge=1, le=65535, description="Port of the embedded Prefect server; free if absent."

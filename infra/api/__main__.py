@@ -28,7 +28,7 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     config = uvicorn.Config(
         create_app(settings()),
-        host=settings().host,
+        host=settings().listen,
         port=settings().port or 8000,
         access_log=False,
         timeout_graceful_shutdown=1,

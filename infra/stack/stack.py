@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 
-
 from infra.errors import BadRequest, UserError
 from infra.jobs.states import Status
 from infra.settings import Settings, settings
@@ -40,7 +39,7 @@ class Stack:
         self._settings, self._tell = chosen, tell
         self.data = chosen.data
         self._ports = Ports(
-            api=chosen.port or _free_port(chosen.host, preferred=8000),
+            api=chosen.port or _free_port(chosen.listen, preferred=8000),
             prefect=chosen.prefect_port or _free_port("127.0.0.1", preferred=4200),
         )
         self._postgres = Postgres(self.data / "postgres")
@@ -215,7 +214,7 @@ class Stack:
         return await prefect.answers(f"http://{_in_url(self._local_host())}:{self._ports.api}")
 
     def _local_host(self) -> str:
-        return "127.0.0.1" if self._settings.host in ("0.0.0.0", "::") else self._settings.host  # noqa: S104
+        return "127.0.0.1" if self._settings.listen in ("0.0.0.0", "::") else self._settings.listen  # noqa: S104
 
 
 async def run(chosen: Settings, tell: Tell, ready: Callable[[Addresses], None]) -> None:
