@@ -13,12 +13,13 @@ from fastapi import APIRouter, Query
 from fastapi import Request as HttpRequest
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import ValidationError
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from infra import links, runs
 from infra.api import answers
-from infra.errors import BadRequest, EngineAway, TooLarge, UnknownModel, disk_writes
+from infra.errors import BadRequest, EngineAway, Passing, TooLarge, UnknownModel, disk_writes
 from infra.jobs import table
 from infra.jobs.job import Job
 from infra.jobs.request import Request
@@ -94,11 +95,15 @@ def submit(asked: Mapping[str, Any], name: str | None = None) -> JSONResponse:
     request = asked_for(target.canonical, asked)
     id = table.new_id()
     table.insert(request, id=id, title=Path(name).stem if name else None, video_id=target.id or None)
+    # The row is the promise; whatever keeps this from starting its run, the mirror starts it.
+    return JSONResponse({"jobId": id}, status_code=201, background=BackgroundTask(start, id))
+
+
+def start(id: str) -> None:
     try:
         table.assign(id, 1, runs.fetch(id, 1))
-    except EngineAway:
-        log.warning("Prefect is away: job %s waits for the mirror to start it", id)
-    return JSONResponse({"jobId": id}, status_code=201)
+    except Passing as error:
+        log.warning("job %s waits for the mirror to start it: %s", id, error)
 
 
 def asked_for(link: str, asked: Mapping[str, Any]) -> Request:

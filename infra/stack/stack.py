@@ -39,8 +39,8 @@ class Stack:
         self._settings, self._tell = chosen, tell
         self.data = chosen.data
         self._ports = Ports(
-            api=chosen.port or _free_port(chosen.listen, preferred=8000),
-            prefect=chosen.prefect_port or _free_port("127.0.0.1", preferred=4200),
+            api=chosen.port or free_port(chosen.listen, preferred=8000),
+            prefect=chosen.prefect_port or free_port("127.0.0.1", preferred=4200),
         )
         self._postgres = Postgres(self.data / "postgres")
         self._logs = self.data / "logs"
@@ -243,7 +243,7 @@ async def run(chosen: Settings, tell: Tell, ready: Callable[[Addresses], None]) 
             await stack.stop()
 
 
-def _free_port(host: str, *, preferred: int) -> int:
+def free_port(host: str, *, preferred: int) -> int:
     for port in (preferred, 0):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
