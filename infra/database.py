@@ -74,10 +74,11 @@ def insist(write: Callable[[], T], *, patience: float = 120.0, pause: float = 0.
 
 
 def alive() -> bool:
+    """Whether the database answers at once."""
     try:
-        with connection() as conn:
+        with pool().connection(timeout=1.0) as conn:
             conn.execute("SELECT 1")
-    except DatabaseAway:
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
         return False
     return True
 

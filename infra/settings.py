@@ -34,7 +34,8 @@ class Settings(BaseSettings):
     )
     prefect_api_key: SecretStr | None = Field(default=None, description="Key for that Prefect server, if it asks one.")
     cloudinary_url: SecretStr | None = Field(
-        default=None, description="cloudinary://KEY:SECRET@CLOUD; results go there instead of the data folder."
+        default=None,
+        description="cloudinary://KEY:SECRET@CLOUD; results go there instead of the data folder. Not used yet.",
     )
 
     # The HTTP service
@@ -64,13 +65,15 @@ class Settings(BaseSettings):
     youtube_cookies_b64: SecretStr | None = Field(default=None, description="The same, base64-encoded.")
 
     # Engines
-    groq_api_key: SecretStr | None = Field(default=None, description="Transcribe on Groq.")
-    openai_api_key: SecretStr | None = Field(default=None, description="Transcribe on OpenAI.")
-    modal_token_id: SecretStr | None = Field(default=None, description="Run the GPU stage on Modal.")
-    modal_token_secret: SecretStr | None = Field(default=None, description="Modal's token secret.")
-    runpod_api_key: SecretStr | None = Field(default=None, description="Run the GPU stage on RunPod.")
-    runpod_endpoint_id: str | None = Field(default=None, description="RunPod's serverless endpoint.")
-    demucs_model: str = Field(default="htdemucs", description="Demucs model that separates voice from music.")
+    groq_api_key: SecretStr | None = Field(default=None, description="Transcribe on Groq. Not used yet.")
+    openai_api_key: SecretStr | None = Field(default=None, description="Transcribe on OpenAI. Not used yet.")
+    modal_token_id: SecretStr | None = Field(default=None, description="Run the GPU stage on Modal. Not used yet.")
+    modal_token_secret: SecretStr | None = Field(default=None, description="Modal's token secret. Not used yet.")
+    runpod_api_key: SecretStr | None = Field(default=None, description="Run the GPU stage on RunPod. Not used yet.")
+    runpod_endpoint_id: str | None = Field(default=None, description="RunPod's serverless endpoint. Not used yet.")
+    demucs_model: str = Field(
+        default="htdemucs", description="Demucs model that separates voice from music. Not used yet."
+    )
     whisper_model: str | None = Field(
         default=None, description="Whisper model by name or folder, instead of the preset's choice."
     )

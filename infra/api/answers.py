@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from infra.jobs.job import Job
-from infra.jobs.stages import SHARES
+from infra.jobs.stages import SHARES, Stage
 from infra.jobs.states import Status
+
+SHOWN = ("status", "percentage", "message", "timestamp", "duration")  # of a log's entry
+SONG_BEGINS = SHARES[Stage.DECODE][0]  # percent; before it, a job mostly waits
 
 
 def brief(job: Job, base: str) -> dict[str, Any]:
@@ -40,19 +45,14 @@ def progress(job: Job, base: str, audio_url: str | None) -> dict[str, Any]:
 
 
 def steps(job: Job) -> dict[str, Any]:
-    """The log as a list of steps: a stage that was begun and ended in one attempt is one step."""
-    shown: list[dict[str, Any]] = []
-    begun: dict[tuple[Any, Any], dict[str, Any]] = {}
-    for entry in job.progress_log:
-        key = (entry.get("attempt"), entry.get("stage"))
-        step = {name: entry[name] for name in ("status", "percentage", "message", "timestamp") if name in entry}
-        if entry.get("stage") and key in begun and entry["status"] == "completed":
-            earlier = begun[key]
-            earlier |= {"status": "completed", "percentage": entry["percentage"], "duration": entry.get("duration")}
-            continue
-        shown.append(step)
-        if entry.get("stage"):
-            begun[key] = step
+    """The log as a list of steps. What was begun is over when the next entry begins."""
+    shown = [{name: entry[name] for name in SHOWN if name in entry} for entry in job.progress_log]
+    for step, following in pairwise(shown):
+        if step["status"] == "in_progress":
+            went_on = following["status"] in ("in_progress", "completed")
+            step["status"] = "completed" if went_on else "error"
+            took = datetime.fromisoformat(following["timestamp"]) - datetime.fromisoformat(step["timestamp"])
+            step["duration"] = round(took.total_seconds(), 3)
     if shown and shown[-1]["status"] == "in_progress":
         shown[-1] |= {"message": job.status_message or shown[-1]["message"], "percentage": job.pct}
     answer = {"steps": shown, "currentStage": job.current_stage, "estimatedTimeRemaining": seconds_left(job)}
@@ -73,25 +73,20 @@ def listed(job: Job, base: str) -> dict[str, Any]:
 
 def seconds_left(job: Job) -> int | None:
     """What the last attempt's pace says of the rest; nothing before there is a pace."""
-    if job.status is not Status.PROCESSING or job.pct <= SHARES_BEGIN:
+    if job.status is not Status.PROCESSING or job.pct <= SONG_BEGINS:
         return None
     begun = next(
         (
             entry["timestamp"]
             for entry in job.progress_log
-            if entry.get("attempt") == job.attempt and entry.get("stage") == "decode"
+            if entry.get("attempt") == job.attempt and entry.get("stage") == Stage.DECODE
         ),
         None,
     )
     if begun is None:
         return None
-    from datetime import datetime
-
     spent = time.time() - datetime.fromisoformat(begun).timestamp()
-    return max(1, round(spent * (100 - job.pct) / (job.pct - SHARES_BEGIN)))
-
-
-SHARES_BEGIN = next(begin for stage, (begin, _) in SHARES.items() if stage == "decode")
+    return max(1, round(spent * (100 - job.pct) / (job.pct - SONG_BEGINS)))
 
 
 def absolute(url: str | None, base: str) -> str | None:

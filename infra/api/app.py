@@ -42,7 +42,7 @@ class Liveness:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    app = FastAPI(title="yt-lyrics", docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="yt-lyrics", docs_url=None, redoc_url=None)  # their pages load scripts from elsewhere
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(settings.frontend_origin),
@@ -85,7 +85,7 @@ def file(key: str) -> FileResponse:
 
 
 def health() -> JSONResponse:
-    connected = database.alive()
+    connected = not Liveness.stopping and database.alive()  # nothing may delay the stop
     status = "shutting_down" if Liveness.stopping else "ok" if connected else "degraded"
     answer = {
         "status": status,

@@ -54,6 +54,7 @@ class NoSuchJob(BadRequest):
 async def create(http: HttpRequest) -> JSONResponse:
     """A new job from a link (JSON) or a file (multipart field `file`)."""
     if http.headers.get("content-type", "").startswith("multipart/form-data"):
+        check_size(http)
         async with http.form(max_files=1, max_fields=20) as form:
             fields = {name: value for name, value in form.items() if isinstance(value, str)}
             file = form.get("file")
@@ -68,6 +69,16 @@ async def create(http: HttpRequest) -> JSONResponse:
     if not isinstance(asked, dict):
         raise BadRequest(what='The body must be a JSON object such as {"youtubeUrl": "https://youtu.be/…"}.')
     return await run_in_threadpool(submit, asked)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def check_size(http: HttpRequest) -> None:
+    """Before a form is read: reading it writes all of it to the disk."""
+    limit = settings().max_megabytes
+    length = http.headers.get("content-length", "")
+    if not length.isdigit():
+        raise BadRequest(what="An upload must say its size in Content-Length.")
+    if int(length) > limit * 10**6 + CHUNK:
+        raise TooLarge(limit_mb=limit)
 
 
 def receive(file: UploadFile) -> str:
@@ -96,12 +107,12 @@ def submit(asked: Mapping[str, Any], name: str | None = None) -> JSONResponse:
     id = table.new_id()
     table.insert(request, id=id, title=Path(name).stem if name else None, video_id=target.id or None)
     # The row is the promise; whatever keeps this from starting its run, the mirror starts it.
-    return JSONResponse({"jobId": id}, status_code=201, background=BackgroundTask(start, id))
+    return JSONResponse({"jobId": id}, status_code=201, background=BackgroundTask(start, id, 1))
 
 
-def start(id: str) -> None:
+def start(id: str, attempt: int) -> None:
     try:
-        table.assign(id, 1, runs.fetch(id, 1))
+        table.assign(id, attempt, runs.fetch(id, attempt))
     except Passing as error:
         log.warning("job %s waits for the mirror to start it: %s", id, error)
 
@@ -164,6 +175,16 @@ def result(id: str, http: HttpRequest) -> RedirectResponse:
     if job.status is not Status.COMPLETED or url is None:
         raise BadRequest(what="Result not ready")
     return RedirectResponse(url, status_code=302)
+
+
+@router.post("/api/jobs/{id}/retry", status_code=201)
+def retry(id: str) -> JSONResponse:
+    """The next attempt of a job that failed or was cancelled, with what is kept of it."""
+    found(id)
+    job = table.retry(id)
+    if job is None:
+        return JSONResponse({"error": f"There is nothing to try again: the job is {found(id).status}"}, status_code=409)
+    return JSONResponse({"jobId": id}, status_code=201, background=BackgroundTask(start, id, job.attempt))
 
 
 @router.delete("/api/jobs/{id}")

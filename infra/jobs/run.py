@@ -27,7 +27,7 @@ class Run:
         self.id = run
         self._fence = {"id": job.id, "attempt": job.attempt, "run": run}
         self._stage: Stage | None = None
-        self._stage_began = self._last_write = time.monotonic()
+        self._last_write = time.monotonic()
 
     @classmethod
     def claim(cls, id: str, attempt: int, run: str) -> Self:
@@ -46,15 +46,14 @@ class Run:
         new_stage = stage is not self._stage
         if not new_stage and share < 1 and now - self._last_write < PAUSE:
             return
-        steps = self._steps(stage, message, now) if new_stage else []
+        steps = [self._step(stage, message)] if new_stage else []
         self._last_write = now
         parameters = {"pct": percent(stage, share), "message": message, "stage": stage, "limit": LOG_LIMIT}
         try:
             self._write(queries.PROGRESS, parameters | {"steps": table.log(*steps)})
         except DatabaseAway:
             return
-        if new_stage:
-            self._stage, self._stage_began = stage, now
+        self._stage = stage
 
     def learn(
         self,
@@ -115,7 +114,6 @@ class Run:
         method: str | None = None,
         seconds: float | None = None,
     ) -> None:
-        now = time.monotonic()
         result = {
             "results_url": results_url,
             "srt_url": files.get("srt"),
@@ -125,7 +123,7 @@ class Run:
             "duration": round(duration) if duration else None,
             "method": method,
             "seconds": seconds,
-            "steps": table.log(*self._steps(Stage.DONE, message, now)),
+            "steps": table.log(self._step(Stage.DONE, message)),
         }
         insist(lambda: self._end(Status.COMPLETED, queries.COMPLETE, result))
 
@@ -149,18 +147,8 @@ class Run:
             if job is None or (job.status, job.status_message, job.run_id, job.attempt) != ours:
                 raise
 
-    def _steps(self, stage: Stage, message: str, now: float) -> list[Step]:
-        """The stage before is over, this one begins."""
-        steps: list[Step] = []
-        attempt = self.job.attempt
-        if self._stage is not None:
-            took = round(now - self._stage_began, 3)
-            end = SHARES[self._stage][1]
-            steps.append(
-                Step(status="completed", percentage=end, message="", duration=took, stage=self._stage, attempt=attempt)
-            )
-        done = stage is Stage.DONE
-        status = "completed" if done else "in_progress"
+    def _step(self, stage: Stage, message: str) -> Step:
+        """The stage begins (the one before is over with that), or the job is done."""
+        status = "completed" if stage is Stage.DONE else "in_progress"
         begin = SHARES[stage][0]
-        steps.append(Step(status=status, percentage=begin, message=message, stage=stage, attempt=attempt))
-        return steps
+        return Step(status=status, percentage=begin, message=message, stage=stage, attempt=self.job.attempt)

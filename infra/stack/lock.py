@@ -5,12 +5,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-
-import psutil
+from typing import IO
 
 from infra.errors import BadRequest
 
@@ -27,16 +27,15 @@ class Addresses:
 @contextmanager
 def only_stack(data: Path) -> Generator[None]:
     with (data / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked(file, fcntl.LOCK_EX, patience=1.0):
             file.seek(0)
             holder = file.read().strip() or "unknown"
             there = running(data)
             where = f", its page is {there.page}" if there else ", it is still starting"
-            raise BadRequest(what=f"Another yt-lyrics (process {holder}) uses the data folder {data}{where}.") from None
+            raise BadRequest(what=f"Another yt-lyrics (process {holder}) uses the data folder {data}{where}.")
         file.truncate(0)
         file.write(str(os.getpid()))
+        (data / "addresses.json").unlink(missing_ok=True)  # of a stack that was killed
         file.flush()
         try:
             yield
@@ -50,9 +49,25 @@ def tell_addresses(addresses: Addresses) -> None:
 
 
 def running(data: Path) -> Addresses | None:
-    """The addresses of the stack that is up on this folder."""
+    """The addresses of the stack that is up on this folder: one whose lock is held."""
     try:
-        addresses = Addresses(**json.loads((data / "addresses.json").read_text()))
+        with (data / "lock").open("r") as file:
+            if _locked(file, fcntl.LOCK_SH):
+                return None
+        return Addresses(**json.loads((data / "addresses.json").read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
-    return addresses if psutil.pid_exists(addresses.pid) else None
+
+
+def _locked(file: IO[str], kind: int, patience: float = 0.0) -> bool:
+    """Whether we hold the lock now. A look at it by others takes it for a moment: worth some patience."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        else:
+            return True

@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import yaml
 
+from infra.settings import settings
+
 LEFT_BEHIND = ["PENDING", "RUNNING", "CANCELLING"]
 STOPPED = {"type": "CRASHED", "name": "Crashed", "message": "Its service was stopped"}
 
@@ -28,8 +30,11 @@ def deploy_command(prefect_yaml: Path) -> list[str]:
 
 
 def pools(prefect_yaml: Path) -> set[str]:
-    deployments: list[dict[str, Any]] = yaml.safe_load(prefect_yaml.read_text())["deployments"]
-    return {deployment["work_pool"]["name"] for deployment in deployments}
+    return {deployment["work_pool"]["name"] for deployment in _deployments(prefect_yaml)}
+
+
+def _deployments(prefect_yaml: Path) -> list[dict[str, Any]]:
+    return yaml.safe_load(prefect_yaml.read_text())["deployments"]
 
 
 def what_is_deployed(prefect_yaml: Path) -> str:
@@ -43,7 +48,10 @@ def what_is_deployed(prefect_yaml: Path) -> str:
 
 @cache
 def _client() -> httpx.AsyncClient:
-    return httpx.AsyncClient(timeout=30)  # one: making it costs more than many calls
+    """One: making it costs more than many calls."""
+    key = settings().prefect_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    return httpx.AsyncClient(timeout=30, headers=headers)
 
 
 async def answers(url: str) -> bool:
@@ -53,14 +61,22 @@ async def answers(url: str) -> bool:
         return False
 
 
-async def prepare(api: str, pools: Iterable[str]) -> None:
-    """Before the first worker: runs of an earlier stack are told as crashed, since their processes ended with it and
-    Prefect would show them as running for ever; and the work pools are made, which the workers fill in.
-    """
+async def knows_flows(api: str, prefect_yaml: Path) -> bool:
+    """Whether its database still holds what was deployed to it."""
+    known = (await _client().post(f"{api}/deployments/count", json={})).raise_for_status().json()
+    return known >= len(_deployments(prefect_yaml))
+
+
+async def crash_runs_left_behind(api: str) -> None:
+    """Runs of an earlier stack ended with its processes; Prefect would show them as running for ever."""
     left = {"flow_runs": {"state": {"type": {"any_": LEFT_BEHIND}}}, "limit": 200}
     while runs := (await _client().post(f"{api}/flow_runs/filter", json=left)).raise_for_status().json():
         for run in runs:
             await _client().post(f"{api}/flow_runs/{run['id']}/set_state", json={"state": STOPPED, "force": True})
+
+
+async def make_pools(api: str, pools: Iterable[str]) -> None:
+    """The workers fill them in."""
     for pool in sorted(pools):
         made = await _client().post(f"{api}/work_pools/", json={"name": pool, "type": "process"})
         if made.status_code != httpx.codes.CONFLICT.value:  # it is there already

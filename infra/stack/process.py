@@ -48,6 +48,13 @@ class Process:
     def pid(self) -> int | None:
         return self._child.pid if self._child is not None and self._child.returncode is None else None
 
+    def listens_on(self, port: int) -> bool:
+        try:
+            sockets = psutil.Process(self.pid).net_connections("inet") if self.pid else []
+        except psutil.Error:
+            return False
+        return any(socket.laddr and socket.laddr.port == port and not socket.raddr for socket in sockets)
+
     async def start(self) -> None:
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.replace(self.log.with_suffix(".log.1"))

@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -81,14 +81,19 @@ class Stack:
         server.open()
         api = self._process("api", [sys.executable, "-m", "infra.api"])
         await asyncio.gather(asyncio.to_thread(self._migrate), *(process.start() for process in (*workers, api)))
-        await self._until("Prefect", lambda: prefect.answers(self.addresses.prefect_api), *self._started(server))
+        await self._until("Prefect", partial(self._prefect_answers, server), *self._started(server))
+        at = self.addresses.prefect_api
+        await prefect.make_pools(at, prefect.pools(self._prefect_yaml))
         if self._own_prefect:
-            await prefect.prepare(self.addresses.prefect_api, prefect.pools(self._prefect_yaml))
+            await prefect.crash_runs_left_behind(at)
+            if not needs_deploy and not await prefect.knows_flows(at, self._prefect_yaml):
+                needs_deploy = True
+                await deploy.start()
         for process in (deploy, *workers):
             process.open()
         if needs_deploy:
             await self._deployed(deploy)
-        await self._until("The API", self._api_answers, api)
+        await self._until("The API", partial(self._api_answers, api), api)
         online = partial(prefect.workers_are_online, self.addresses.prefect_api, WORKERS)
         await self._until("Each worker", online, *workers)
         await self._process("mirror", [sys.executable, "-m", "infra.jobs.mirror"]).start()
@@ -124,6 +129,7 @@ class Stack:
         self,
         name: str,
         command: list[str],
+        environment: Mapping[str, str] | None = None,
         *,
         gated: bool = False,
         ending: signal.Signals = signal.SIGTERM,
@@ -131,7 +137,7 @@ class Stack:
         process = Process(
             name,
             command,
-            self.environment,
+            self.environment if environment is None else environment,
             self._logs,
             gated=gated,
             ending=ending,
@@ -152,7 +158,9 @@ class Stack:
         if self._settings.database_url is not None and self._settings.prefect_api_url is not None:
             return
         await asyncio.to_thread(self._postgres.initialise)
-        process = self._process("postgres", self._postgres.command(), ending=signal.SIGINT)
+        # It needs none of our secrets.
+        environment = {name: os.environ[name] for name in ("PATH", "TZ") if name in os.environ}
+        process = self._process("postgres", self._postgres.command(), environment, ending=signal.SIGINT)
         await process.start()
         await self._until("PostgreSQL", lambda: asyncio.to_thread(self._postgres.ready), process)
         await asyncio.to_thread(self._postgres.make_databases, "lyrics", "prefect")
@@ -206,12 +214,25 @@ class Stack:
             (self.data / "prefect" / "deployed").write_text(prefect.what_is_deployed(self._prefect_yaml))
 
     def _migrate(self) -> None:
+        from sqlalchemy.exc import OperationalError
+
         from infra.jobs.migrate import migrate
 
-        migrate(self.environment["DATABASE_URL"])
+        try:
+            migrate(self.environment["DATABASE_URL"])
+        except OperationalError as error:
+            reason = str(error.orig).strip().splitlines()[0]  # libpq's words: host and port, never the password
+            raise BadRequest(what=f"DATABASE_URL does not answer: {reason}") from None
 
-    async def _api_answers(self) -> bool:
-        return await prefect.answers(f"http://{_in_url(self._local_host())}:{self._ports.api}")
+    async def _prefect_answers(self, server: Process) -> bool:
+        # Another program may have taken the port since we chose it: its answers are not our server's.
+        ours = not self._own_prefect or server.listens_on(self._ports.prefect)
+        return ours and await prefect.answers(self.addresses.prefect_api)
+
+    async def _api_answers(self, api: Process) -> bool:
+        return api.listens_on(self._ports.api) and await prefect.answers(
+            f"http://{_in_url(self._local_host())}:{self._ports.api}"
+        )
 
     def _local_host(self) -> str:
         return "127.0.0.1" if self._settings.listen in ("0.0.0.0", "::") else self._settings.listen  # noqa: S104

@@ -1,8 +1,10 @@
 """Kept audio and results, by key.
 
-audio/{videoId}/audio.opus            what was downloaded, with audio/{videoId}/about.json
-uploads/{sha256}{suffix}              what was uploaded
-transcriptions/{jobId}/results.json   results, as every format
+audio/{source}/audio.{suffix}             as it came; source: video id, web-{hash} or upload-{hash}
+audio/{source}/about.json                 its title, artist and duration
+transcriptions/{jobId}/results.json       the contract's document
+transcriptions/{jobId}/subtitles.{format} every other format
+incoming/                                 what is on its way
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import DEMO, RunningStack, eventually
-from tests.fakes.media import MediaServer
+from tests.fakes.media import MediaServer, Video
 
 REFUSED_LINKS = {
     "": "Paste a link",
@@ -192,3 +192,15 @@ def test_a_cancelled_job_stays_cancelled_and_its_run_ends(stack: RunningStack, m
     assert again.status_code == 409
     assert "ended already" in again.json()["error"]
     eventually(lambda: not list((stack.data / "files").rglob("*.part")), what="that nothing half is left")
+
+
+def test_a_job_that_failed_can_be_tried_again(stack: RunningStack, ended: dict[str, Any], media: MediaServer) -> None:
+    link = media.video("retriedvid0", Video(http=503))
+    id = stack.submit(youtubeUrl=link)
+    first = stack.ended(id, within=120)
+    assert (first["status"], first["errorKind"]) == ("error", "passing")
+    media.video("retriedvid0", Video(title="Here again"))
+    assert httpx.post(f"{stack.url}/api/jobs/{id}/retry", timeout=30).status_code == 201
+    second = stack.ended(id)
+    assert (second["status"], second["attempt"], second["title"]) == ("completed", 2, "Here again")
+    assert httpx.post(f"{stack.url}/api/jobs/{id}/retry", timeout=30).status_code == 409
