@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import httpx
 
-from tests.conftest import RunningStack, a_stack
 from tests.fakes.media import MediaServer
+from tests.running import RunningStack, a_stack
 
 CALLS = 200
 WARM_UP = 10

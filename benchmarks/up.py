@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 
 from infra.stack.stack import free_port
-from tests.conftest import eventually, start_stack
+from tests.running import eventually, start_stack
 
 
 def ready_and_gone(data: Path) -> tuple[float, float]:

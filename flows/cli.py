@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
+import io
+import logging
+import shlex
+import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +24,15 @@ from rich.text import Text
 
 from flows import terminal
 from flows.client import Api
-from infra.errors import UNEXPECTED, BadRequest, MissingFile, UserError, disk_writes
-from infra.jobs.request import Format, Preset, Request
+from flows.here import chosen_formats, names, requested, transcribed, written
+from flows.service import a_service, check_before_start, running_url
+from infra.errors import UNEXPECTED, BadRequest, UnknownLanguage, UserError
+from infra.folders import writable
+from infra.jobs.request import Format, Preset
+from infra.jobs.states import Status
 from infra.settings import Settings, settings
 
 DEMO = Path(__file__).parent / "demo" / "harbor-light.mix.opus"
-START_PATIENCE = 120.0  # seconds
 
 app = typer.Typer(
     help=__doc__,
@@ -32,28 +40,64 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="Everything that can be configured: `yt-lyrics doctor`. Start with `yt-lyrics demo`.",
+    epilog="Start with `yt-lyrics demo`. `yt-lyrics doctor` says what is configured, and what is missing.",
 )
+
+
+def env(name: str) -> str:
+    return rf" \[env var: {name}]"
+
+
+def version(asked: bool) -> None:
+    if asked:
+        terminal.say(f"yt-lyrics {metadata.version('yt-lyrics')}")
+        raise typer.Exit
+
+
+def checked_language(language: str | None) -> str | None:
+    if language is None or (language.isascii() and language.isalpha() and 2 <= len(language) <= 3):
+        return language.lower() if language else None
+    raise UnknownLanguage(language=language)
+
 
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder for database, audio, results, weights and logs [env: YT_LYRICS_DATA]."),
+    typer.Option("--data", help=f"Folder for database, audio, results, weights and logs.{env('YT_LYRICS_DATA')}"),
 ]
 Url = Annotated[
     str | None,
     typer.Option("--url", envvar="YT_LYRICS_URL", help="The service; the one on this data folder if absent."),
 ]
-Language = Annotated[str | None, typer.Option(help="Language that is sung, as en, es, ja …; heard if absent.")]
-Model = Annotated[str | None, typer.Option(help="Whisper model by name, or a folder that holds one.")]
+Language = Annotated[
+    str | None,
+    typer.Option(callback=checked_language, help="Language that is sung, as en, es, ja …; heard if absent."),
+]
 Quality = Annotated[Preset, typer.Option("--preset", help="low is fastest, high is best.")]
 
 
-@app.command()
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: yt-lyrics up --port 8000 --data lyrics")
 def up(
     data: Data = None,
-    port: Annotated[int | None, typer.Option(help="Port of the page and API; free if absent.")] = None,
-    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect's server; free if absent.")] = None,
-    listen: Annotated[str | None, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help=f"Port of the page and API; free if absent.{env('PORT')}")
+    ] = None,
+    prefect_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help=f"Port of Prefect's server; free if absent.{env('PREFECT_PORT')}"),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(help=f"Address to listen on: 127.0.0.1 if absent, 0.0.0.0 for every one.{env('LISTEN')}"),
+    ] = None,
 ) -> None:
     """Start everything: database, Prefect, workers, API and page. Ctrl-C stops it; nothing is lost.
 
@@ -63,10 +107,12 @@ def up(
     from infra.stack.stack import run
 
     chosen = configured(data, port=port, prefect_port=prefect_port, listen=listen)
+    check_before_start(chosen)
     began = time.monotonic()
 
     def tell(sentence: str) -> None:
-        terminal.err.print(Text(f"{time.monotonic() - began:6.1f} s  ", style="dim") + Text(sentence))
+        with suppress(OSError):  # the terminal may be closed by now
+            terminal.err.print(Text.assemble((f"{time.monotonic() - began:6.1f} s  ", "dim"), sentence))
 
     def ready(addresses: Addresses) -> None:
         tell("Everything is ready; Ctrl-C stops it")
@@ -77,7 +123,7 @@ def up(
     asyncio.run(run(chosen, tell, ready))
 
 
-@app.command()
+@app.command(epilog="Example: yt-lyrics demo --keep")
 def demo(
     data: Data = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
@@ -86,54 +132,48 @@ def demo(
     """Start everything, send a song through it, and sing it along in this terminal."""
     from tasks.render import read
 
-    with a_service(configured(data), keep=keep) as (service, page):
+    with a_service(configured(data), keep=keep) as (service, ours):
         began = time.monotonic()
+        id = service.submit(str(DEMO), name="Harbor Light.opus")
         with terminal.watching("Harbor Light") as show:
-            id = service.submit(str(DEMO))
             job = service.follow(id, show)
-        if job["status"] != "completed":
-            raise BadRequest(what=job.get("error") or f"The demo song ended as {job['status']}.")
         song = read(service.result(job), Format.JSON)
         terminal.err.print(f"{len(song.words)} words in {time.monotonic() - began:.0f} s, by {song.engine}\n")
         if terminal.out.is_terminal:
             terminal.sing(song, speed)
         else:
             terminal.print_lines(song)
-        terminal.out.print(f"\nThe page that sings along: {page}/#job={id}")
-        if not keep:
-            terminal.out.print("It is gone with this command: `yt-lyrics up` brings it back, with this song in it.")
+        terminal.say(f"\nThe page that sings along: {service.url}/#job={id}")
+        if ours and not keep:
+            again = shlex.join(["yt-lyrics", "up", *(["--data", str(data)] if data else [])])
+            terminal.say(f"It is gone with this command: `{again}` brings it back, with this song in it.")
 
 
-@app.command()
+@app.command(epilog="Example: yt-lyrics submit https://youtu.be/… song.mp3 --wait")
 def submit(
     songs: Annotated[list[str], typer.Argument(metavar="LINK|FILE…", help="YouTube links, or files to upload.")],
     preset: Quality = Preset.REGULAR,
     language: Language = None,
-    model: Model = None,
+    model: Annotated[str | None, typer.Option(help="Whisper model by name; the preset's if absent.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the song is done.")] = False,
     url: Url = None,
     data: Data = None,
 ) -> None:
-    """Send songs to a running service."""
+    """Send songs to a running service; prints the job of each."""
     service = Api(url or running_url(configured(data)))
-    failed = False
-    for song in songs:
+
+    def send(song: str) -> None:
         id = service.submit(song, preset=preset, language=language, model=model)
-        terminal.out.print(id if len(songs) == 1 else f"{id}  {song}", soft_wrap=True)
-        if not wait:
-            continue
-        with terminal.watching(Path(song).name) as show:
-            job = service.follow(id, show)
-        if job["status"] != "completed":
-            failed = True
-            complain(job.get("error") or f"The job was {job['status']}.", job.get("advice", ""))
-        else:
-            terminal.out.print(f"{service.url}/#job={id}", soft_wrap=True)
-    if failed:
-        raise typer.Exit(1)
+        terminal.say(id if len(songs) == 1 else f"{id}  {song}")
+        if wait:
+            with terminal.watching(Path(song).name) as show:
+                service.follow(id, show)
+            terminal.say(f"{service.url}/#job={id}")
+
+    each(songs, send)
 
 
-@app.command()
+@app.command(epilog="Example: yt-lyrics transcribe song.mp3 --format lrc,srt --out lyrics")
 def transcribe(
     songs: Annotated[list[str], typer.Argument(metavar="FILE|LINK…", help="Audio or video files, or YouTube links.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(),
@@ -141,59 +181,69 @@ def transcribe(
         str, typer.Option("--format", "-f", help=f"Any of {', '.join(Format)}, separated by commas.")
     ] = ",".join(Format),
     language: Language = None,
-    model: Model = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help=f"Whisper model by name, or a folder that holds one.{env('WHISPER_MODEL')}"),
+    ] = None,
     preset: Quality = Preset.REGULAR,
 ) -> None:
     """Transcribe here and now, without a server: one file per format in --out, named after the song."""
     formats = chosen_formats(format)
-    failed = False
-    for song in songs:
-        try:
-            for path in transcribe_one(song, out, formats, language, model, preset):
-                terminal.out.print(str(path), soft_wrap=True)
-        except UserError as error:
-            if len(songs) == 1:
-                raise
-            failed = True
-            complain(f"{song}: {error}", error.advice)
-    if failed:
-        raise typer.Exit(1)
+    request = requested(language, model, preset)
+    settings()  # what is wrong with them is said before any work
+    writable(out)
+    taken: set[str] = set()
+
+    def write(song: str) -> None:
+        with terminal.reporting(Path(song).name) as report:
+            stem, result = transcribed(song, request, report)
+        if result.notes and not result.lines:
+            terminal.err.print(result.notes[0])
+        name = next(name for name in names(stem) if name not in taken)
+        taken.add(name)
+        for path in written(result, out, name, formats):
+            terminal.say(str(path))
+
+    each(songs, write)
 
 
-@app.command()
+@app.command(epilog="Example: yt-lyrics jobs --status processing")
 def jobs(
     job: Annotated[str | None, typer.Argument(help="A job, to see its steps.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only queued, processing, completed, error or cancelled.")] = None,
+    status: Annotated[Status | None, typer.Option(help="Only those in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
     cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the job.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try a failed or cancelled job again.")] = False,
     url: Url = None,
     data: Data = None,
 ) -> None:
     """The newest jobs of a running service, or one job's steps."""
+    if (cancel or retry) and job is None:
+        raise BadRequest(what="Say which job: yt-lyrics jobs JOB --cancel, or --retry.")
     service = Api(url or running_url(configured(data)))
     if job is None:
-        if cancel:
-            raise BadRequest(what="Say which job to cancel: yt-lyrics jobs JOB --cancel.")
         terminal.out.print(jobs_table(service.jobs(status=status, limit=limit)))
         return
     if cancel:
         service.cancel(job)
+    if retry:
+        service.retry(job)
     show_job(service, job)
 
 
-@app.command()
+@app.command(epilog="Example: DATABASE_URL=postgresql://… yt-lyrics doctor")
 def doctor(data: Data = None) -> None:
     """Say what is configured, what is missing and what that costs; exit 1 if songs cannot be transcribed."""
     from flows.doctor import Verdict, examine
 
-    symbols = {Verdict.GOOD: "[green]✓[/]", Verdict.MISSING: "[yellow]–[/]", Verdict.BROKEN: "[red]✗[/]"}
+    symbols = {Verdict.GOOD: ("✓", "green"), Verdict.MISSING: ("–", "yellow"), Verdict.BROKEN: ("✗", "red")}
     table = Table(box=None, show_header=False, padding=(0, 1))
     for _ in range(3):
         table.add_column(overflow="fold")
     broken = False
     for finding in examine(configured(data)):
         broken |= finding.verdict is Verdict.BROKEN
-        table.add_row(symbols[finding.verdict], f"[bold]{finding.name}[/]", Text(finding.sentence))
+        table.add_row(Text(*symbols[finding.verdict]), Text(finding.name, "bold"), Text(finding.sentence))
     terminal.out.print(table)
     if broken:
         raise typer.Exit(1)
@@ -210,130 +260,36 @@ def configured(data: Path | None = None, **options: Any) -> Settings:
     return settings().model_copy(update=changes)
 
 
-def running_url(chosen: Settings) -> str:
-    from infra.stack.lock import running
-
-    there = running(chosen.data)
-    if there is None:
-        raise BadRequest(
-            what="No service is running on this data folder: start one with `yt-lyrics up`, or give --url."
-        )
-    return there.page
-
-
-@contextmanager
-def a_service(chosen: Settings, *, keep: bool) -> Generator[tuple[Api, str]]:
-    """The service that is running on the data folder, or one for as long as this block lasts."""
-    from infra.stack.lock import running
-
-    there = running(chosen.data)
-    if there is not None:
-        terminal.err.print(f"Using the service that is up already: {there.page}")
-        yield Api(there.page), there.page
-        return
-    chosen.data.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "flows.cli", "up", "--data", str(chosen.data)]
-    # Kept, it must outlive this terminal's Ctrl-C; otherwise we stop it ourselves.
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+def each(songs: list[str], work: Callable[[str], None]) -> None:
+    """One song that fails does not stop the others."""
+    failed = False
+    for song in songs:
         try:
-            while (there := running(chosen.data)) is None:
-                if process.poll() is not None:
-                    raise BadRequest(what=f"The service did not start; its logs: {chosen.data / 'logs'}")
-                time.sleep(0.1)
-            yield Api(there.page), there.page
-        except BaseException:
-            keep = False
-            raise
-        finally:
-            if keep:
-                terminal.out.print(f"Everything stays up: {there.page if there else ''} (stop it: kill {process.pid})")
-                process.returncode = 0  # ours no longer
-            else:
-                process.terminate()
-
-
-def chosen_formats(text: str) -> list[Format]:
-    known = {fmt.value: fmt for fmt in Format}
-    names = [name.strip().lower() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
-        raise BadRequest(what=f'"{", ".join(unknown)}" is no format; choose from {", ".join(known)}.')
-    return [known[name] for name in dict.fromkeys(names)]
-
-
-def transcribe_one(
-    song: str, out: Path, formats: list[Format], language: str | None, model: str | None, preset: Preset
-) -> list[Path]:
-    """The same plain functions that the flows call, in this process."""
-    from tasks import gpu
-    from tasks.render import render
-
-    request = Request(link=song[:4096] or "-", language=checked_language(language), model=model, preset=preset)
-    with disk_writes(str(out)):
-        out.mkdir(parents=True, exist_ok=True)
-    with terminal.reporting(Path(song).name) as report, fetched(song, report) as audio:
-        result = gpu.sing(audio, request, report)
-        stem = fitting(Path(song).stem if not is_link(song) else (audio.title or audio.video_id or "song"))
-        written: list[Path] = []
-        for fmt in formats:
-            path = out / f"{stem}.{fmt.value}"
-            with disk_writes(str(path)):
-                path.write_text(render(result, fmt), encoding="utf-8")
-            written.append(path)
-    if result.notes and not result.lines:
-        terminal.err.print(result.notes[0])
-    return written
-
-
-@contextmanager
-def fetched(song: str, report: Any) -> Generator[Any]:
-    """The file itself, or what a link leads to, for as long as this block lasts."""
-    from tasks.song import Audio
-
-    if not is_link(song):
-        path = Path(song)
-        if not path.is_file():
-            raise MissingFile(name=song)
-        yield Audio(path=path, duration=0.0, title=path.stem)
-        return
-    from infra import links
-    from tasks.download import download
-
-    with tempfile.TemporaryDirectory(prefix="yt-lyrics-") as folder:
-        yield download(links.parse(song, settings().allowed_hosts), Path(folder), report)
-
-
-def is_link(song: str) -> bool:
-    return not Path(song).is_file() and (
-        "://" in song or song.lower().startswith(("www.", "youtu", "m.youtube", "music."))
-    )
-
-
-def checked_language(language: str | None) -> str | None:
-    from infra.errors import UnknownLanguage
-
-    if language is None or (language.isascii() and language.isalpha() and 2 <= len(language) <= 3):
-        return language.lower() if language else None
-    raise UnknownLanguage(language=language)
-
-
-def fitting(stem: str) -> str:
-    """The stem as a file name that every file system takes: no separators, at most 240 bytes."""
-    clean = (
-        "".join("_" if character in "/\\\0" or character < " " else character for character in stem).strip() or "song"
-    )
-    return clean.encode()[:240].decode(errors="ignore")
+            work(song)
+        except Exception as error:
+            failed = True
+            complain(error, about=song if len(songs) > 1 else "")
+    if failed:
+        raise typer.Exit(1)
 
 
 def jobs_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold")
-    for column in ("job", "status", "%", "song", "made"):
-        table.add_column(column, justify="right" if column == "%" else "left", no_wrap=column == "job")
+    for column in ("job", "status", "%", "age", "song"):
+        table.add_column(column, justify="right" if column in "% age" else "left", no_wrap=True)
     for row in rows:
         song = row.get("title") or row.get("youtubeUrl", "")
-        made = row.get("createdAt", "")[:16].replace("T", " ")
-        table.add_row(row["jobId"], row["status"], str(row["pct"]), Text(song), made)
+        table.add_row(row["jobId"], row["status"], str(row["pct"]), age(row["createdAt"]), song)
     return table
+
+
+def age(moment: str) -> str:
+    """How long ago, in its largest unit: 40s, 12m, 3h, 5d."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
 
 
 def show_job(service: Api, id: str) -> None:
@@ -348,36 +304,50 @@ def show_job(service: Api, id: str) -> None:
     )
     for step in service.steps(id):
         took = f"  {step['duration']:.1f} s" if step.get("duration") else ""
-        terminal.out.print(Text(f"{step['timestamp'][11:19]}  {step['status']:<12}{step['message']}{took}"))
+        began = datetime.fromisoformat(step["timestamp"]).astimezone()
+        terminal.out.print(Text(f"{began:%H:%M:%S}  {step['status']:<12}{step['message']}{took}"))
 
 
-def complain(sentence: str, advice: str = "") -> None:
-    terminal.err.print(Text("Error: ", style="bold red") + Text(sentence) + Text(f" ({advice})" if advice else ""))
+def complain(error: Exception, about: str = "") -> None:
+    """Every failure is one sentence; what nobody foresaw is kept in a log for the report."""
+    advice = ""
+    if isinstance(error, UserError):
+        sentence, advice = str(error), error.advice
+    elif isinstance(error, OSError):
+        sentence = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    else:
+        sentence = f"{UNEXPECTED} ({kept_traceback()})"
+    before = f"{about}: " if about and about not in sentence else ""
+    after = f" ({advice})" if advice else ""
+    terminal.err.print(Text.assemble(("Error: ", "bold red"), terminal.readable(before + sentence + after)))
+
+
+def kept_traceback() -> Path:
+    try:
+        path = settings().data / "logs" / "cli.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (UserError, OSError, ValueError):  # the settings may be what is wrong
+        path = Path(tempfile.gettempdir()) / "yt-lyrics.log"
+    with path.open("a") as log:
+        log.write(traceback.format_exc())
+    return path
 
 
 def main() -> None:
-    """Every failure is one sentence; what nobody foresaw is kept in a log for the report."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what matters is said; libraries' warnings are not for users
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that a demo takes its service with it
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     try:
         app()
-    except UserError as error:
-        complain(str(error), error.advice)
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except OSError as error:
-        complain(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except Exception as error:
+        complain(error)
         sys.exit(1)
-    except Exception:
-        complain(f"{UNEXPECTED} {kept_traceback()}")
-        sys.exit(1)
-
-
-def kept_traceback() -> str:
-    path = settings().data / "logs" / "cli.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as log:
-        log.write(traceback.format_exc())
-    return f"({path})"
 
 
 if __name__ == "__main__":

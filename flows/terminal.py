@@ -3,48 +3,82 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from infra.jobs.stages import Progress as Report
 from infra.jobs.stages import percent
 from tasks.song import Line, Song
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+Show = Callable[[int, str], None]
 
 FRAME = 1 / 30  # seconds
+UNWRAPPED = 1000  # columns of what is no terminal: one sentence, one line
 LONGEST_GAP = 1.0  # seconds of silence that the terminal waits through; the song may wait longer
 
 
+def console(*, stderr: bool) -> Console:
+    """File names and messages hold brackets and colons: nothing in them is markup."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    if not made.is_terminal:
+        made.width = UNWRAPPED
+    return made
+
+
+out, err = console(stderr=False), console(stderr=True)
+
+
 def bar() -> Progress:
+    whole, cut = Column(no_wrap=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
     return Progress(
-        TextColumn("[bold]{task.fields[name]}", markup=True),
-        BarColumn(bar_width=30),
-        TaskProgressColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[name]}", style="bold", markup=False, table_column=Column(no_wrap=True, max_width=30)),
+        BarColumn(bar_width=20),
+        TaskProgressColumn(table_column=whole),
+        TimeElapsedColumn(table_column=whole),
+        TextColumn("{task.description}", markup=False, table_column=cut),
         console=err,
-        transient=False,
+        expand=True,
     )
 
 
 @contextmanager
-def watching(name: str) -> Generator[Callable[[int, str], None]]:
-    """A progress bar for one song, moved by a percentage and a message."""
+def watching(name: str) -> Generator[Show]:
+    """The progress of one song, moved by a percentage and a message: a bar, or in a log one line a step."""
+    name = " ".join(readable(name).split())
+    if not err.is_terminal:
+        yield lines_of(name)
+        return
     with bar() as progress:
-        shown = progress.add_task("", total=100, name=escape(name[:40]))
+        shown = progress.add_task("", total=100, name=name)
 
         def show(percentage: int, message: str) -> None:
             progress.update(shown, completed=percentage, description=message)
 
-        yield show
+        try:
+            yield show
+        except BaseException:
+            progress.live.transient = True
+            raise
+
+
+def lines_of(name: str) -> Show:
+    told = ""
+
+    def show(percentage: int, message: str) -> None:
+        nonlocal told
+        step, _, _ = message.partition(":")  # Listening: 0:12 of 0:55
+        if step and step != told:
+            told = step
+            err.print(f"{percentage:3} %  {name}  {step}")
+
+    return show
 
 
 @contextmanager
@@ -52,11 +86,22 @@ def reporting(name: str) -> Generator[Report]:
     """The same, moved by the steps of a song."""
     with watching(name) as show:
         yield lambda stage, share, message: show(percent(stage, share), message)
+        show(100, "Done")
+
+
+def readable(text: str) -> str:
+    """What a terminal can show: a file's name may hold bytes that are no text, or that move the cursor."""
+    return "".join("�" if unicodedata.category(c) in ("Cc", "Cs") and c != "\n" else c for c in text)
+
+
+def say(text: str) -> None:
+    """One line, whole: for paths and addresses that are copied."""
+    out.print(Text(readable(text)), soft_wrap=True)
 
 
 def print_lines(song: Song) -> None:
     for line in song.lines:
-        out.print(Text(f"  {stamp(line.start)}  ", style="dim") + Text(line.text))
+        out.print(Text.assemble((f"  {stamp(line.start)}  ", "dim"), line.text))
 
 
 def sing(song: Song, speed: float) -> None:
@@ -73,7 +118,7 @@ def sing(song: Song, speed: float) -> None:
 
 
 def _sung(joiner: str, line: Line, now: float) -> Text:
-    text = Text(f"  {stamp(line.start)}  ", style="dim")
+    text = Text.assemble((f"  {stamp(line.start)}  ", "dim"))
     for place, word in enumerate(line.words):
         style = "bold cyan" if word.end <= now else "bold white on cyan" if word.start <= now else "dim"
         text.append(("" if place == 0 else joiner), style="none")
@@ -88,4 +133,4 @@ def stamp(seconds: float) -> str:
 
 def sentences(rows: Sequence[tuple[str, str]]) -> None:
     for name, value in rows:
-        out.print(Text(f"{name:>12}  ", style="bold") + Text(value))
+        out.print(Text.assemble((f"{name:>12}  ", "bold"), value), soft_wrap=True)

@@ -117,3 +117,5 @@ def settings() -> Settings:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]).upper()
         raise BadRequest(what=f"The setting {name} is wrong: {first['msg']}.") from None
+    except UnicodeDecodeError:
+        raise BadRequest(what="The file .env is not UTF-8 text.") from None

@@ -31,6 +31,7 @@ MARGIN = 0.2  # seconds around a phrase: consonants are quieter than vowels
 
 PAUSE = 1.0  # seconds; a longer gap ends a window
 WINDOW = 29.0  # seconds at most: whisper hears 30 at a time
+QUIETER = 12.0  # dB under the usual level, where a window may be cut
 CUT_AFTER = 15.0  # seconds at least before a window is cut
 
 SPEECH_FRAME = 512  # samples that Silero judges at once
@@ -59,16 +60,18 @@ def sung(samples: Samples) -> tuple[Span, ...]:
 
 
 def windows(samples: Samples, spans: Sequence[Span]) -> tuple[Span, ...]:
-    """The spans as stretches that whisper hears at once: joined over short pauses, cut where it is quietest."""
+    """The spans as stretches to be heard one by one: joined over short pauses; long ones cut where it is quiet."""
     level = _loudness(samples)
     smooth = np.convolve(level, np.ones(15) / 15, mode="same") if len(level) >= 15 else level
     found: list[Span] = []
     for span in _joined(spans, PAUSE):
         while span.length > WINDOW:
             first, last = round((span.start + CUT_AFTER) / FRAME), round((span.start + WINDOW) / FRAME)
-            cut = (first + int(np.argmin(smooth[first:last]))) * FRAME
-            found.append(Span(span.start, cut))
-            span = Span(cut, span.end)
+            quietest = first + int(np.argmin(smooth[first:last]))
+            if smooth[quietest] > np.median(level[first:last]) - QUIETER:
+                break  # a cut through a word costs more than it helps: whisper finds its own way in music
+            found.append(Span(span.start, quietest * FRAME))
+            span = Span(quietest * FRAME, span.end)
         found.append(span)
     return tuple(found)
 

@@ -13,8 +13,8 @@ import httpx
 import psutil
 import psycopg
 
-from tests.conftest import DEMO, RunningStack, a_stack, eventually
 from tests.fakes.media import MediaServer
+from tests.running import DEMO, RunningStack, a_stack, eventually
 
 PARTS = {  # a word of each one's command line
     "flow": "prefect.engine",

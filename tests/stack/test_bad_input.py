@@ -11,8 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.conftest import DEMO, RunningStack, eventually
 from tests.fakes.media import MediaServer, Video
+from tests.running import DEMO, RunningStack, eventually
 
 REFUSED_LINKS = {
     "": "Paste a link",

@@ -41,7 +41,7 @@ from infra.jobs.run import LOG_LIMIT, Run
 from infra.jobs.stages import SHARES, Stage, percent
 from infra.jobs.states import ENDED, MAX_LOST_RUNS, OPEN, Status, may_move
 from infra.stack.postgres import Postgres
-from tests.conftest import eventually
+from tests.running import eventually
 
 LINK = Request(link="https://www.youtube.com/watch?v=dQw4w9WgXcQ")
 MOST_STEPS = 2 * LOG_LIMIT

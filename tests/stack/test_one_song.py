@@ -15,8 +15,8 @@ import pytest
 
 from infra.jobs.request import Format
 from tasks.render import read
-from tests.conftest import DEMO, ROOT, RunningStack, eventually
 from tests.fakes.media import MediaServer
+from tests.running import DEMO, ROOT, RunningStack, eventually
 
 MIX = DEMO / "harbor-light.mix.opus"
 

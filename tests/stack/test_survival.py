@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.conftest import DEMO, RunningStack, a_stack, eventually, start_stack
 from tests.fakes.media import MediaServer
+from tests.running import DEMO, RunningStack, a_stack, eventually, start_stack
 
 VOCALS = DEMO / "harbor-light.vocals.opus"
 

