@@ -352,7 +352,7 @@ def test_what_is_no_yt_lyrics_is_told_so(stack: RunningStack) -> None:
 
 
 def test_a_cancel_needs_a_job() -> None:
-    assert complaint(cli("jobs", "--cancel")) == "Say which job to cancel: yt-lyrics jobs JOB --cancel."
+    assert complaint(cli("jobs", "--cancel")) == "Say which job: yt-lyrics jobs JOB --cancel, or --retry."
 
 
 # --- doctor, settings -------------------------------------------------------------------------
