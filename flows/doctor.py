@@ -21,7 +21,7 @@ from infra.settings import Settings
 from infra.stack.lock import running
 
 ROOM = 2 * 10**9  # bytes; weights, database and a few dozen songs
-SPEED_OF_BASE = 30  # times real time, base int8 on two cores (audio notes: RTF 28 on one thread, 30 on two)
+SPEED_OF_BASE = 15  # times real time, base int8 on two cores: `python -m benchmarks.words` says 13 to 19
 
 
 class Verdict(StrEnum):
