@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
 
 from prefect import flow, task
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from flows.job import RETRYING, is_passing, working_on
 from infra import links, runs
@@ -41,15 +39,19 @@ def hand_over_task(run: Run) -> None:
 
 @flow(name="fetch", flow_run_name="fetch {job}", retries=0)
 async def fetch(
-    link: Annotated[str | None, Field(title="Link", description="A YouTube link, or a file on this machine")] = None,
-    preset: Annotated[Preset, Field(title="Preset", description="low is fastest, high is best")] = Preset.REGULAR,
-    language: Annotated[str | None, Field(title="Language", description="en, es, ja …; heard if absent")] = None,
-    job: Annotated[str | None, Field(title="Job", description="An existing job; absent: a new one is made")] = None,
-    attempt: Annotated[int, Field(title="Attempt", ge=1, description="The job's attempt that this run does")] = 1,
+    link: str = "", preset: Preset = Preset.REGULAR, language: str = "", job: str = "", attempt: int = 1
 ) -> None:
-    """Find or download the audio of one song, keep it, and start its transcription."""
-    if job is None:
-        job = make_job(link or "", preset, language)
+    """Find or download the audio of one song, keep it, and start its transcription.
+
+    Args:
+        link: A YouTube link, a link to a file on an allowed host, or the path of a file on this machine.
+        preset: low is fastest, high is best.
+        language: The language that is sung, as en, es, ja …; heard from the song if left empty.
+        job: An existing job, whose own link and options are used. Left empty, the run makes a job of its own.
+        attempt: Which of the job's attempts this run does.
+    """
+    if not job:
+        job = make_job(link, preset, language or None)
     with working_on(job, attempt) as run:
         run.report(Stage.INITIALISING, 1.0, "Starting")
         target = links.parse(run.job.youtube_url, settings().allowed_hosts)
@@ -72,7 +74,7 @@ def make_job(link: str, preset: Preset, language: str | None) -> str:
     # A path is taken only here: who may start runs in Prefect may run code on this machine anyway.
     if path.is_absolute() and path.is_file():
         title, link = path.stem, f"upload:{cache.keep_upload(storage(), path, path.name)}"
-    table.insert(Request(link=link, preset=preset, language=language), id=id, title=title)
+    table.insert(Request(link=link or "-", preset=preset, language=language), id=id, title=title)
     return id
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
 from prefect import flow, task
-from pydantic import Field
 
 from flows.job import RETRYING, is_passing, working_on
 from infra.errors import MissingFile
@@ -30,11 +28,13 @@ def publish_task(job: str, song: Song) -> Published:
 
 
 @flow(name="transcribe", flow_run_name="transcribe {job}", retries=0)
-async def transcribe(
-    job: Annotated[str, Field(title="Job", description="The job whose audio is kept")],
-    attempt: Annotated[int, Field(title="Attempt", ge=1, description="The job's attempt that this run does")] = 1,
-) -> None:
-    """Hear the words of one song, break them into lines, and publish them in every format."""
+async def transcribe(job: str, attempt: int = 1) -> None:
+    """Hear the words of one song, break them into lines, and publish them in every format.
+
+    Args:
+        job: The job whose audio is kept.
+        attempt: Which of the job's attempts this run does.
+    """
     began = time.monotonic()
     with working_on(job, attempt) as run:
         song = sing_task(audio_of(run.job), run.job.request, run.report)

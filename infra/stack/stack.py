@@ -180,6 +180,10 @@ class Stack:
             "PREFECT_API_DATABASE_CONNECTION_URL": self._postgres.sqlalchemy_url("prefect"),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_UI_API_URL": api,
+            # By default any page that this machine's browser visits may start runs, which may run anything.
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(
+                f"http://{name}:{self._ports.prefect}" for name in ("127.0.0.1", "localhost")
+            ),
             # With the default storage, slots that a dead process held are never given back.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
