@@ -17,6 +17,10 @@ from tests.fakes.media import MediaServer
 from tests.running import RunningStack, a_stack, eventually
 
 
+# A shell's background jobs ignore Ctrl-C, and so would every process that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Generator[Postgres]:
     """A real PostgreSQL without a Prefect server."""
