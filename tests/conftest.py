@@ -16,7 +16,6 @@ from infra.stack.postgres import Postgres
 from tests.fakes.media import MediaServer
 from tests.running import RunningStack, a_stack, eventually
 
-
 # A shell's background jobs ignore Ctrl-C, and so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
