@@ -27,7 +27,7 @@ PAUSE = 1.0  # seconds between two looks
 SETTLING = timedelta(seconds=5)  # what was written this recently may still be on its way
 LATE = timedelta(seconds=15)
 SILENT = timedelta(seconds=30)  # a running run's row without a heartbeat; six of them were missed
-UNBORN = timedelta(seconds=120)  # a process that was to start and did not
+UNBORN = timedelta(seconds=60)  # a process that was to start and did not; it takes a few seconds, ten under load
 
 log = logging.getLogger("mirror")
 
