@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 
 from infra import database
 from infra.api import jobs
-from infra.errors import UNEXPECTED, DatabaseAway, DiskFull, MissingFile, Passing, TooLarge, UserError
+from infra.errors import UNEXPECTED, DiskFull, MissingFile, Passing, TooLarge, UserError
 from infra.jobs import table
 from infra.settings import Settings
 from infra.storage import storage
@@ -136,7 +136,7 @@ def _error(sentence: str, code: int) -> JSONResponse:
 async def _user_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UserError)
     code = next((code for kind, code in CODES.items() if isinstance(error, kind)), None)
-    return _error(str(error), code or (503 if isinstance(error, Passing | DatabaseAway) else 400))
+    return _error(str(error), code or (503 if isinstance(error, Passing) else 400))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
