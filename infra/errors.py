@@ -6,10 +6,12 @@
     │   ├── LiveStream         ├── VideoUnavailable   ├── LinkRefused
     │   ├── TooLong            ├── TooLarge
     │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio      ├── MissingFile
-    │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       └── TakenOver
+    │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       ├── TakenOver
+    │   ├── ProviderNotReady   └── TooLargeToSend
     └── Passing              trying again later may work
         ├── DownloadFailed     ├── SiteLimitsUs       ├── DiskFull
-        ├── DatabaseAway       ├── EngineAway         ├── WeightsAway
+        ├── DatabaseAway       ├── EngineAway         ├── NotDeployed        ├── WeightsAway
+        ├── ProviderAway       ├── ProviderFailed
         └── Interrupted
 
 Anything else that is raised is a bug of ours: users read `UNEXPECTED`, operators read the log.
@@ -155,6 +157,29 @@ class TakenOver(Permanent):
     """This run no longer owns its job: a newer run does, or the job has ended."""
 
 
+# --- remote -----------------------------------------------------------------------------------
+
+
+class ProviderNotReady(Permanent):
+    """{provider} cannot be used: {reason}."""
+
+    advice = "docs/providers.md says what it needs"
+
+
+class TooLargeToSend(Permanent):
+    """This sound is larger than the {limit_mb} MB that {provider} takes in a call, and {provider} cannot fetch it."""
+
+    advice = "set PUBLIC_URL to the https address of this service, or choose another provider"
+
+
+class ProviderAway(Passing):
+    """{provider} cannot be reached at the moment: {reason}."""
+
+
+class ProviderFailed(Passing):
+    """The work on {provider} failed: {reason}."""
+
+
 # --- passing ----------------------------------------------------------------------------------
 
 
@@ -180,6 +205,12 @@ class DatabaseAway(Passing):
 
 class EngineAway(Passing):
     """The job engine (Prefect) cannot be reached at the moment."""
+
+
+class NotDeployed(Passing):
+    """Prefect knows no deployment {name}."""
+
+    advice = "run `prefect deploy --all`"
 
 
 class WeightsAway(Passing):

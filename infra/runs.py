@@ -1,12 +1,8 @@
-"""Flow runs: start, cancel, look up, over Prefect's HTTP API.
-
-Not through Prefect's own client: importing it costs each process 1.6 s and 50 MB, and API and mirror need five calls.
-Nothing is tried twice here; who calls knows whether to (the mirror repairs what an API call could not start).
-"""
+"""Flow runs: start, cancel, look up. The mirror repairs what an API call could not start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -15,13 +11,15 @@ from typing import Any, Self
 import httpx
 from pydantic import BaseModel, ConfigDict
 
-from infra.errors import EngineAway
-from infra.settings import settings
+from infra.engine import call, client
+from infra.errors import EngineAway, NotDeployed
+from infra.jobs.request import Provider, Queue
 
 FETCH = "fetch/default"
-TRANSCRIBE = "transcribe/cuda"
+HANDED_BACK = "Its worker was stopped"  # begins the message of a run that a stopping worker did not finish
 PAGE = 200  # runs a call; Prefect gives no more
-TIMEOUT = 10.0  # seconds
+AWAITING_RETRY = {"state": {"name": {"any_": ["AwaitingRetry"]}}}
+AT_ONCE = 0.5  # seconds to connect, and to answer, for a server that is well
 
 
 class StateType(StrEnum):
@@ -46,82 +44,114 @@ class FlowRun(BaseModel):
 
     id: str
     state_type: StateType
+    since: datetime  # when it came into this state
     message: str | None = None
-    expected_start_time: datetime | None = None
+    next_scheduled_start_time: datetime | None = None
+    run_count: int = 0  # how often it began
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> Self:
-        state: Mapping[str, Any] = answer.get("state") or {}
-        return cls.model_validate({**answer, "message": state.get("message")})
+        state: Mapping[str, Any] = answer["state"]
+        return cls.model_validate({**answer, "since": state["timestamp"], "message": state.get("message")})
 
 
-@cache
-def _client() -> httpx.Client:
-    if not settings().prefect_api_url:
-        raise EngineAway
-    key = settings().prefect_api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    return httpx.Client(base_url=settings().prefect_api_url or "", headers=headers, timeout=TIMEOUT)
+class Retry(BaseModel):
+    """A step of a run that failed and is to be tried again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str
+    attempt: int
+    attempts: int
+    at: datetime
+
+    @classmethod
+    def read(cls, answer: Mapping[str, Any]) -> Self:
+        return cls(
+            run=answer["flow_run_id"],
+            attempt=answer["run_count"] + 1,
+            attempts=(answer["empirical_policy"].get("retries") or 0) + 1,
+            at=answer["state"]["state_details"]["scheduled_time"],
+        )
 
 
-def _call(method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """The answer, or None where there is no such thing."""
+def alive() -> bool:
+    """Whether Prefect answers at once."""
     try:
-        answer = _client().request(method, path, json=body)
-        if answer.status_code == httpx.codes.NOT_FOUND.value:
-            return None
-        return answer.raise_for_status().json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise EngineAway from error
+        return client().get("/health", timeout=AT_ONCE).is_success
+    except (httpx.HTTPError, EngineAway):
+        return False
 
 
 @cache
 def _deployment(name: str) -> str:
-    answer = _call("GET", f"/deployments/name/{name}")
+    answer = call("GET", f"/deployments/name/{name}")
     if answer is None:
-        raise EngineAway
+        raise NotDeployed(name=name)
     return answer["id"]
 
 
-def start(deployment: str, parameters: Mapping[str, Any], *, key: str, name: str) -> str:
+def start(deployment: str, parameters: Mapping[str, Any], *, key: str, name: str, queue: Queue | None) -> str:
     """Start a run of the deployment and return its id. The same key again gives the run that it gave before."""
-    wanted = {"parameters": parameters, "idempotency_key": key, "name": name, "state": {"type": "SCHEDULED"}}
-    run = _call("POST", f"/deployments/{_deployment(deployment)}/create_flow_run", wanted)
+    wanted = {
+        "parameters": parameters,
+        "idempotency_key": key,
+        "name": name,
+        "state": {"type": "SCHEDULED"},
+        "work_queue_name": queue,
+    }
+    run = call("POST", f"/deployments/{_deployment(deployment)}/create_flow_run", wanted)
     if run is None:  # deployed anew since we asked for its id
         _deployment.cache_clear()
-        run = _call("POST", f"/deployments/{_deployment(deployment)}/create_flow_run", wanted)
+        run = call("POST", f"/deployments/{_deployment(deployment)}/create_flow_run", wanted)
     if run is None:
-        raise EngineAway
+        raise NotDeployed(name=deployment)
     return run["id"]
 
 
-def fetch(job: str, attempt: int) -> str:
+def fetch(job: str, attempt: int, queue: Queue = Queue.PEOPLE) -> str:
     parameters = {"job": job, "attempt": attempt}
-    return start(FETCH, parameters, key=f"fetch-{job}-{attempt}", name=f"fetch {job}")
+    return start(FETCH, parameters, key=f"fetch-{job}-{attempt}", name=f"fetch {job}", queue=queue)
 
 
-def transcribe(job: str, attempt: int) -> str:
-    parameters = {"job": job, "attempt": attempt}
-    return start(TRANSCRIBE, parameters, key=f"transcribe-{job}-{attempt}", name=f"transcribe {job}")
+def transcribe(job: str, attempt: int, provider: Provider = Provider.CUDA, queue: Queue = Queue.PEOPLE) -> str:
+    return start(
+        f"transcribe/{provider}",
+        {"job": job, "attempt": attempt},
+        key=f"transcribe-{job}-{attempt}-{provider}",
+        name=f"transcribe {job}",
+        queue=None if provider is Provider.CPU else queue,  # its own queue keeps it to one at a time
+    )
 
 
-def look_up(ids: Iterable[str]) -> dict[str, FlowRun]:
-    """The runs that Prefect knows of these ids."""
+def look_up(ids: Iterable[str], *, queued: bool = True) -> dict[str, FlowRun]:
+    """The runs that Prefect knows of these ids; if so wanted, without those that wait in its queue."""
+    state = {} if queued else {"state": {"type": {"not_any_": [StateType.SCHEDULED]}}}
+    runs = [FlowRun.read(answer) for answer in _about("/flow_runs/filter", ids, state)]
+    return {run.id: run for run in runs}
+
+
+def retrying(ids: Iterable[str]) -> dict[str, Retry]:
+    """Which of these runs wait until one of their steps is tried again."""
+    runs = [Retry.read(answer) for answer in _about("/task_runs/filter", ids, {}, AWAITING_RETRY)]
+    return {retry.run: retry for retry in runs}
+
+
+def _about(
+    path: str, ids: Iterable[str], runs: Mapping[str, Any], tasks: Mapping[str, Any] | None = None
+) -> Iterator[Mapping[str, Any]]:
     wanted = list(ids)
-    found: dict[str, FlowRun] = {}
     for begin in range(0, len(wanted), PAGE):
-        page = {"flow_runs": {"id": {"any_": wanted[begin : begin + PAGE]}}, "limit": PAGE}
-        runs = [FlowRun.read(answer) for answer in _call("POST", "/flow_runs/filter", page) or ()]
-        found |= {run.id: run for run in runs}
-    return found
+        page = {"flow_runs": {"id": {"any_": wanted[begin : begin + PAGE]}, **runs}, "task_runs": tasks, "limit": PAGE}
+        yield from call("POST", path, page) or ()
 
 
 def cancel(id: str) -> None:
     """Ask Prefect to end the run; its worker kills the process."""
-    _call("POST", f"/flow_runs/{id}/set_state", {"state": {"type": "CANCELLING", "message": "Cancelled by its user"}})
+    call("POST", f"/flow_runs/{id}/set_state", {"state": {"type": "CANCELLING", "message": "Cancelled by its user"}})
 
 
 def mark_crashed(id: str, message: str) -> None:
     """A run whose process is known to be gone."""
     crashed = {"type": "CRASHED", "name": "Crashed", "message": message}
-    _call("POST", f"/flow_runs/{id}/set_state", {"state": crashed, "force": True})
+    call("POST", f"/flow_runs/{id}/set_state", {"state": crashed, "force": True})

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Generator
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from infra.stack.postgres import Postgres
 from tests.fakes.media import MediaServer
-from tests.running import RunningStack, a_stack, eventually
+from tests.running import RunningStack, a_cluster, a_stack
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,16 +19,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture(scope="session")
 def cluster() -> Generator[Postgres]:
-    """A real PostgreSQL without a Prefect server."""
-    with tempfile.TemporaryDirectory(prefix="ytl-") as folder:
-        postgres = Postgres(Path(folder) / "pg")
-        postgres.initialise()
-        with subprocess.Popen(
-            postgres.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        ) as process:
-            eventually(postgres.ready, what="PostgreSQL")
-            yield postgres
-            process.send_signal(signal.SIGINT)
+    with a_cluster() as postgres:
+        yield postgres
 
 
 @pytest.fixture

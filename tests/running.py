@@ -38,6 +38,22 @@ def eventually(condition: Callable[[], T], *, within: float = 30.0, what: str = 
         time.sleep(0.05)
 
 
+@contextmanager
+def a_cluster() -> Generator[Postgres]:
+    """A real PostgreSQL without a Prefect server."""
+    with tempfile.TemporaryDirectory(prefix="ytl-") as folder:
+        postgres = Postgres(Path(folder) / "pg")
+        postgres.initialise()
+        with subprocess.Popen(
+            postgres.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        ) as process:
+            try:
+                eventually(postgres.ready, what="PostgreSQL")
+                yield postgres
+            finally:
+                process.send_signal(signal.SIGINT)
+
+
 @dataclass
 class RunningStack:
     """`yt-lyrics up`, in a process of its own."""

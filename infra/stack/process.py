@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from infra.family import die_with
+
 LOG_LIMIT = 10 * 2**20  # bytes; a larger log becomes NAME.log.1 at the next start
 PATIENCE = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds before a restart, by how many came shortly before
 SHORTLY = 30.0  # seconds a process must live for its next restart to be a first one again
-PR_SET_PDEATHSIG = 1
-
-LIBC = ctypes.CDLL(None)
 
 Tell = Callable[[str], None]
 
@@ -102,7 +100,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal is for the stack alone
-                preexec_fn=_dying_with(os.getpid()) if sys.platform == "linux" else None,
+                preexec_fn=partial(die_with, os.getpid()),
             )
         if self._open.is_set():
             self.open()
@@ -118,17 +116,6 @@ class Process:
             self._tell(f"{self.name} ended ({_how(code)}) and is started again; its log: {self.log}")
             await asyncio.sleep(PATIENCE[min(recent, len(PATIENCE) - 1)])
             await self._spawn()
-
-
-def _dying_with(parent: int) -> Callable[[], None]:
-    """A stack that is killed leaves nothing running."""
-
-    def ask_the_kernel() -> None:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we could ask
-            os._exit(1)
-
-    return ask_the_kernel
 
 
 def _family(pid: int) -> set[psutil.Process]:
