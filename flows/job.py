@@ -11,7 +11,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 from prefect.tasks import exponential_backoff
 
+from infra.database import insist
 from infra.errors import Passing, TakenOver, UserError, told
+from infra.jobs import table
 from infra.jobs.run import Run
 
 RETRYING: dict[str, Any] = {  # how each step is tried again; a permanent failure is not
@@ -35,9 +37,9 @@ def is_passing(task: Any, task_run: Any, state: Any) -> bool:
 
 
 @contextmanager
-def working_on(job: str, attempt: int) -> Generator[Run]:
+def working_on(job: str, attempt: int, *, racing: bool = False) -> Generator[Run]:
     """The row is ours inside this block; an error that leaves it ends the job with its sentence."""
-    run = Run.claim(job, attempt, str(flow_run.id))
+    run = claimed(job, attempt, racing=racing)
     try:
         with run.heartbeat():
             yield run
@@ -49,4 +51,15 @@ def working_on(job: str, attempt: int) -> Generator[Run]:
     except Exception as error:
         logging.getLogger("prefect.flow_runs").exception("a bug ended job %s", job)
         run.fail(told(error))
+        raise
+
+
+def claimed(job: str, attempt: int, *, racing: bool = False) -> Run:
+    id = str(flow_run.id)
+    try:
+        return Run.claim(job, attempt, id, racing=racing)
+    except TakenOver:
+        # Retried in Prefect, and begun before the mirror saw it: the row ended with this run and lives again with it.
+        if flow_run.run_count > 1 and insist(lambda: table.retaken(id)) is not None:
+            return Run.claim(job, attempt, id, racing=racing)
         raise

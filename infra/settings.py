@@ -5,15 +5,22 @@ Secrets are `SecretStr`: they appear in no log, repr, error or Prefect parameter
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from infra.errors import BadRequest
+from infra.jobs.request import Provider
+
+NEVER = "never"  # a time that does not come, where leaving the variable out means the default
+PRICES = {Provider.CUDA: 0.0, Provider.CPU: 0.0, Provider.MODAL: 1.10, Provider.RUNPOD: 0.79}
+
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -67,10 +74,12 @@ class Settings(BaseSettings):
     # Engines
     groq_api_key: SecretStr | None = Field(default=None, description="Transcribe on Groq. Not used yet.")
     openai_api_key: SecretStr | None = Field(default=None, description="Transcribe on OpenAI. Not used yet.")
-    modal_token_id: SecretStr | None = Field(default=None, description="Run the GPU stage on Modal. Not used yet.")
-    modal_token_secret: SecretStr | None = Field(default=None, description="Modal's token secret. Not used yet.")
-    runpod_api_key: SecretStr | None = Field(default=None, description="Run the GPU stage on RunPod. Not used yet.")
-    runpod_endpoint_id: str | None = Field(default=None, description="RunPod's serverless endpoint. Not used yet.")
+    modal_token_id: SecretStr | None = Field(default=None, description="Run the GPU stage on Modal.")
+    modal_token_secret: SecretStr | None = Field(default=None, description="Modal's token secret.")
+    runpod_api_key: SecretStr | None = Field(default=None, description="Run the GPU stage on RunPod.")
+    runpod_endpoint_id: str | None = Field(default=None, description="RunPod's serverless endpoint.")
+    runpod_url: str = Field(default="https://api.runpod.ai/v2", description="RunPod's API.")
+    modal_app: str = Field(default="yt-lyrics", description="Name of the Modal app.")
     demucs_model: str = Field(
         default="htdemucs", description="Demucs model that separates voice from music. Not used yet."
     )
@@ -79,12 +88,61 @@ class Settings(BaseSettings):
     )
     cpu_threads: int = Field(default=0, ge=0, description="Threads for a model on the CPU; 0 takes every core.")
 
-    @field_validator("frontend_origin", "allowed_hosts", mode="before")
+    # Who does the GPU stage
+    providers: Annotated[tuple[Provider, ...], NoDecode] = Field(
+        default=(),
+        description="Providers that may do the GPU stage, separated by commas: cuda, cpu, modal, runpod; "
+        "if absent cuda, and modal and runpod where their keys are given.",
+    )
+    prices: Annotated[dict[Provider, NotNegative], NoDecode] = Field(
+        default=PRICES,
+        description="Dollars for an hour of each provider's GPU, as modal=1.10,runpod=0.79; the others keep theirs.",
+    )
+    dollar_seconds: NotNegative = Field(
+        default=3600.0, description="How many seconds of waiting one dollar is worth, when a provider is chosen."
+    )
+
+    # What happens by itself
+    nightly_minutes: float = Field(
+        default=120.0, ge=0, description="Most minutes of audio that are made anew in one night."
+    )
+    nightly_dollars: float = Field(default=1.0, ge=0, description="Most dollars that this may cost in one night.")
+    poor_quality: float = Field(
+        default=0.5, ge=0, le=1, description="Songs of a lower quality (0 to 1) are made anew at night."
+    )
+    keep_audio_days: float | None = Field(
+        default=90.0, gt=0, description="Days that kept audio which nobody uses stays; never deletes none."
+    )
+    keep_runs_days: float = Field(default=30.0, gt=0, description="Days that ended runs stay in Prefect.")
+
+    @field_validator("frontend_origin", "allowed_hosts", "providers", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _read_prices(cls, value: Any) -> Any:
+        """Over the default prices, so that one may be told alone."""
+        if isinstance(value, str):
+            value = dict(_price(part) for part in value.split(",") if part.strip())
+        return {**PRICES, **cast("Mapping[Provider, float]", value)} if isinstance(value, Mapping) else value
+
+    @field_validator("keep_audio_days", mode="before")
+    @classmethod
+    def _read_never(cls, value: Any) -> Any:
+        return None if value == NEVER else value
+
+    @property
+    def routes(self) -> tuple[Provider, ...]:
+        """The providers among which songs are routed."""
+        if self.providers:
+            return tuple(dict.fromkeys(self.providers))
+        modal = self.modal_token_id and self.modal_token_secret
+        runpod = self.runpod_api_key and self.runpod_endpoint_id
+        return (Provider.CUDA, *([Provider.MODAL] if modal else []), *([Provider.RUNPOD] if runpod else []))
 
     @property
     def data(self) -> Path:
@@ -98,14 +156,30 @@ class Settings(BaseSettings):
         """These settings as the environment of a child process that does not see our `.env`."""
         environment: dict[str, str] = {}
         for name, value in self:
-            if value is None or value == ():
-                continue
-            if isinstance(value, SecretStr):
-                value = value.get_secret_value()
-            elif isinstance(value, tuple):
-                value = ",".join(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-            environment[name.upper()] = str(value)
+            text = _written(value)
+            if text is None and Settings.model_fields[name].default is not None:
+                text = NEVER
+            if text:
+                environment[name.upper()] = text
         return environment
+
+
+def _price(text: str) -> tuple[str, str]:
+    provider, equals, dollars = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise ValueError(f'"{text.strip()}" is not a provider and its price, such as modal=1.10')
+    return provider, dollars
+
+
+def _written(value: Any) -> str | None:
+    """A setting as its variable holds it."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, tuple):
+        return ",".join(cast("tuple[str, ...]", value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}={part}" for name, part in cast("dict[str, float]", value).items())
+    return None if value is None else str(value)
 
 
 @cache
@@ -115,7 +189,9 @@ def settings() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]).upper()
-        raise BadRequest(what=f"The setting {name} is wrong: {first['msg']}.") from None
+        name, *inside = (str(part) for part in first["loc"])
+        where = f"{' '.join(inside)}: " if inside else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise BadRequest(what=f"The setting {name.upper()} is wrong: {where}{message}.") from None
     except UnicodeDecodeError:
         raise BadRequest(what="The file .env is not UTF-8 text.") from None

@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from infra import database
+from infra import database, runs
 from infra.api import jobs
 from infra.errors import UNEXPECTED, DiskFull, MissingFile, Passing, TooLarge, UserError
 from infra.jobs import table
@@ -85,15 +85,22 @@ def file(key: str) -> FileResponse:
 
 
 def health() -> JSONResponse:
-    connected = not Liveness.stopping and database.alive()  # nothing may delay the stop
-    status = "shutting_down" if Liveness.stopping else "ok" if connected else "degraded"
+    stored = not Liveness.stopping and database.alive()  # nothing may delay the stop
+    engine = not Liveness.stopping and runs.alive()
+    status = "shutting_down" if Liveness.stopping else "ok" if stored and engine else "degraded"
     answer = {
         "status": status,
         "timestamp": datetime.now(UTC).isoformat(),
         "uptime": round(time.time() - STARTED, 3),
-        "database": {"status": "connected" if connected else "disconnected", "connected": connected},
+        "database": _link(stored),
+        "engine": _link(engine),
     }
-    return JSONResponse(answer, status_code=200 if status == "ok" else 503)
+    # Without Prefect jobs are accepted all the same: a load balancer must not turn its callers away.
+    return JSONResponse(answer, status_code=200 if stored else 503)
+
+
+def _link(connected: bool) -> dict[str, Any]:
+    return {"status": "connected" if connected else "disconnected", "connected": connected}
 
 
 def metrics(request: Request) -> Response:

@@ -22,14 +22,14 @@ from infra.api import answers
 from infra.errors import BadRequest, EngineAway, Passing, TooLarge, UnknownModel, disk_writes
 from infra.jobs import table
 from infra.jobs.job import Job
-from infra.jobs.request import Request
+from infra.jobs.request import Provider, Request
 from infra.jobs.states import Status
 from infra.settings import settings
 from infra.storage import storage
 from tasks.cache import keep_upload
 
 CHUNK = 1 << 20  # bytes
-ASKED = ("preset", "language", "model")  # what a caller may say beside the link
+ASKED = ("preset", "language", "model", "provider", "race")  # what a caller may say beside the link
 
 router = APIRouter()
 log = logging.getLogger("api")
@@ -123,11 +123,15 @@ def asked_for(link: str, asked: Mapping[str, Any]) -> Request:
     if not re.fullmatch(r"[\w.-]*", str(options.get("model", ""))):
         raise UnknownModel(model=options["model"])
     try:
-        return Request.model_validate({"link": link, **options})
+        request = Request.model_validate({"link": link, **options})
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         raise BadRequest(what=f"{name}: {first['msg']}.") from None
+    allowed = tuple(dict.fromkeys((*settings().routes, Provider.CPU)))  # the others may cost money
+    if request.provider not in (None, *allowed):
+        raise BadRequest(what=f"provider: songs are not made on {request.provider} here, but on {', '.join(allowed)}.")
+    return request
 
 
 @router.get("/api/jobs")
@@ -154,7 +158,9 @@ def job(id: str, http: HttpRequest) -> dict[str, Any]:
 def progress(id: str, http: HttpRequest) -> dict[str, Any]:
     job = found(id)
     audio = storage().url(job.audio_key) if job.audio_key and storage().exists(job.audio_key) else None
-    return answers.progress(job, base_url(http), audio)
+    more = {"provider": job.provider, "race": job.request.race if job.request.race > 1 else None}
+    shown = {name: value for name, value in more.items() if value is not None}
+    return answers.progress(job, base_url(http), audio) | shown
 
 
 @router.get("/api/jobs/{id}/steps")

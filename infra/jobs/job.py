@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from infra.jobs.request import Request
+from infra.jobs.request import Provider, Queue, Request
 from infra.jobs.states import ENDED, Status
 
 StepStatus = Literal["pending", "in_progress", "completed", "error"]
@@ -55,6 +55,13 @@ class Job(BaseModel):
     attempt: int = 1
     lost_runs: int = 0
     run_id: str | None = None
+    racers: tuple[str, ...] = ()  # runs that may publish in this attempt, if it is a race; run_id leads
+    calls: dict[str, str] = Field(default_factory=dict[str, str])  # provider → its remote call that works on this job
+    queue: Queue = Queue.PEOPLE
+    provider: Provider | None = None  # who does or did the GPU stage
+    pipeline: int | None = None
+    quality: float | None = None  # 0–1
+    replaces: str | None = None  # the job whose song this one makes anew
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     batch: str | None = None
     fingerprint: str | None = None

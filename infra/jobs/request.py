@@ -28,6 +28,25 @@ class Format(StrEnum):
     TXT = "txt"
 
 
+class Provider(StrEnum):
+    """Who does the GPU stage: each is a deployment of the flow `transcribe`."""
+
+    CUDA = "cuda"  # this installation's own workers; on the CPU where they have no GPU
+    CPU = "cpu"
+    MODAL = "modal"
+    RUNPOD = "runpod"
+
+
+class Queue(StrEnum):
+    """The work queues of each pool, the first one served first."""
+
+    PEOPLE = "people"
+    NIGHTLY = "nightly"
+
+
+HOW = frozenset({"link", "provider", "race"})  # what a request says of the way, not of the words
+
+
 class Request(BaseModel):
     """One song, as its caller wants it."""
 
@@ -39,10 +58,12 @@ class Request(BaseModel):
     model: str | None = Field(
         default=None, max_length=255, description="whisper model by name, instead of the preset's"
     )
+    provider: Provider | None = Field(default=None, description="who does the GPU stage; chosen by history if absent")
+    race: int = Field(default=1, ge=1, le=2, description="how many providers do it at once; the first to finish wins")
 
     def fingerprint(self, source: str) -> str:
         """The same for two requests that must give the same result: same source, options, pipeline."""
-        options = self.model_dump(mode="json", exclude={"link"})
+        options = self.model_dump(mode="json", exclude=set(HOW))
         text = json.dumps([PIPELINE_VERSION, source, options], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

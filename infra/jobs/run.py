@@ -1,20 +1,24 @@
-"""One run's hold on one row. Every write carries the fence: attempt and run must still own an open row."""
+"""One run's hold on one row. Every write carries the fence: attempt and run must still own an open row.
+
+In a race several runs hold the row: the first to complete it wins, and of the others one alone shows its progress.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 from infra.database import as_jsonb, insist, storable
 from infra.errors import DatabaseAway, TakenOver, UserError
 from infra.jobs import queries, table
 from infra.jobs.job import Job, Step
+from infra.jobs.request import PIPELINE_VERSION, Provider
 from infra.jobs.stages import SHARES, Stage, percent
-from infra.jobs.states import Status
+from infra.jobs.states import Outcome, Status
 
 PAUSE = 0.25  # seconds between two progress writes within a stage
 HEARTBEAT = 5.0  # seconds
@@ -28,11 +32,13 @@ class Run:
         self._fence = {"id": job.id, "attempt": job.attempt, "run": run}
         self._stage: Stage | None = None
         self._last_write = time.monotonic()
+        self._work: Mapping[str, Any] | None = None  # what the history says of this run while it works
 
     @classmethod
-    def claim(cls, id: str, attempt: int, run: str) -> Self:
-        """Take the row for this run; older runs of the attempt are refused from here on."""
-        job = insist(lambda: table.first(queries.CLAIM, {"id": id, "attempt": attempt, "run": run}))
+    def claim(cls, id: str, attempt: int, run: str, *, racing: bool = False) -> Self:
+        """Take the row for this run; older runs of the attempt are refused from here on, unless it races with them."""
+        wanted = {"id": id, "attempt": attempt, "run": run, "racing": racing}
+        job = insist(lambda: table.first(queries.CLAIM, wanted))
         if job is None:
             raise TakenOver
         return cls(job, run)
@@ -40,7 +46,7 @@ class Run:
     def report(self, stage: Stage, share: float, message: str) -> None:
         """Progress, at most four times a second within a stage. Raises TakenOver once the row is not ours.
 
-        A database that is away costs the user this message, not the song.
+        A database that is away costs the user this message, not the song. Of racers one alone is shown.
         """
         now = time.monotonic()
         new_stage = stage is not self._stage
@@ -50,7 +56,8 @@ class Run:
         self._last_write = now
         parameters = {"pct": percent(stage, share), "message": message, "stage": stage, "limit": LOG_LIMIT}
         try:
-            self._write(queries.PROGRESS, parameters | {"steps": table.log(*steps)})
+            if not table.execute(queries.PROGRESS, self._fence | parameters | {"steps": table.log(*steps)}):
+                self._insist_on_holding()
         except DatabaseAway:
             return
         self._stage = stage
@@ -99,9 +106,37 @@ class Run:
             over.set()
             thread.join(1.0)
 
-    def hand_over(self, to: str) -> None:
-        """The row belongs to the next run, which may have claimed it already."""
-        insist(lambda: table.execute(queries.HAND_OVER, self._fence | {"to": to}))
+    def hand_over(self, to: Sequence[str]) -> None:
+        """The row belongs to the next run, which may have claimed it already. Several next runs race for it."""
+        insist(lambda: table.execute(queries.HAND_OVER, self._fence | {"to": list(to)}))
+
+    def wanted(self) -> bool:
+        """Whether the job still waits for a result, from this run or from a later one."""
+        try:
+            return table.first(queries.WANTED, {"id": self.job.id}) is not None
+        except DatabaseAway:
+            return True
+
+    def remember(self, provider: Provider, call: str | None) -> None:
+        """The remote call that works on this job, so that a later run takes it up again; None forgets it."""
+        insist(lambda: self._write(queries.REMEMBER, {"provider": provider, "call": call}))
+        others = {name: known for name, known in self.job.calls.items() if name != provider}
+        calls = others if call is None else {**others, provider.value: call}
+        self.job = self.job.model_copy(update={"calls": calls})
+
+    def began(self, provider: Provider, audio_seconds: float | None) -> None:
+        """The GPU stage begins here. What the history misses while the database is away costs no song."""
+        self._work = {**self._fence, "provider": provider, "audio_seconds": audio_seconds}
+        with suppress(DatabaseAway):
+            table.execute(queries.RUN_BEGAN, self._work)
+            table.execute(queries.LEAD, self._work)
+
+    def ended(self, outcome: Outcome, seconds: float, cost: float) -> None:
+        """How the GPU stage that began here ended, whoever the row belongs to by now."""
+        if self._work is None:
+            return
+        with suppress(DatabaseAway):
+            table.execute(queries.RUN_ENDED, {**self._work, "outcome": outcome, "seconds": seconds, "cost": cost})
 
     def complete(
         self,
@@ -113,7 +148,10 @@ class Run:
         duration: float | None = None,
         method: str | None = None,
         seconds: float | None = None,
+        quality: float | None = None,
+        pipeline: int = PIPELINE_VERSION,
     ) -> None:
+        """End the job with its result. Of several racers the first wins, the others are TakenOver."""
         result = {
             "results_url": results_url,
             "srt_url": files.get("srt"),
@@ -123,18 +161,26 @@ class Run:
             "duration": round(duration) if duration else None,
             "method": method,
             "seconds": seconds,
+            "quality": quality,
+            "pipeline": pipeline,
             "steps": table.log(self._step(Stage.DONE, message)),
         }
         insist(lambda: self._end(Status.COMPLETED, queries.COMPLETE, result))
 
     def fail(self, error: UserError) -> None:
-        """End the job with its sentence."""
+        """End the job with its sentence. A racer only drops out while others go on."""
+        if insist(lambda: table.drop_out(self._fence, str(error))):
+            return
         step = Step(status="error", message=str(error), stage=self._stage, attempt=self.job.attempt)
         ending = {"message": str(error), "kind": error.kind, "advice": error.advice, "steps": table.log(step)}
         insist(lambda: self._end(Status.ERROR, queries.FAIL, ending))
 
     def _write(self, query: str, parameters: Mapping[str, Any]) -> None:
         if table.execute(query, {**self._fence, **parameters}) == 0:
+            raise TakenOver
+
+    def _insist_on_holding(self) -> None:
+        if table.first(queries.HELD, self._fence) is None:
             raise TakenOver
 
     def _end(self, status: Status, query: str, parameters: Mapping[str, Any]) -> None:

@@ -35,6 +35,16 @@ MAY_TRY_AGAIN = OPEN | {Status.ERROR, Status.CANCELLED}  # → queued, with the 
 MAX_LOST_RUNS = 3  # runs lost in a row (crashed, killed) before a job ends with an error
 
 
+class Outcome(StrEnum):
+    """How a run's work on a job ended."""
+
+    PUBLISHED = "published"
+    BEATEN = "beaten"  # another racer was first
+    FAILED = "failed"
+    CRASHED = "crashed"
+    CANCELLED = "cancelled"
+
+
 def may_move(old: Status, new: Status, *, attempts: int = 0) -> bool:
     """Whether a row may go from `old` to `new`, `attempts` attempts later."""
     if attempts == 0:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from infra.database import as_jsonb, connection, storable
 from infra.errors import Interrupted
 from infra.jobs import queries
 from infra.jobs.job import Job, Step
-from infra.jobs.request import Request
-from infra.jobs.states import MAX_LOST_RUNS, Status
+from infra.jobs.request import Provider, Queue, Request
+from infra.jobs.states import MAX_LOST_RUNS, Outcome, Status
 
 
 def execute(query: str, parameters: Mapping[str, Any]) -> int:
@@ -23,10 +24,13 @@ def execute(query: str, parameters: Mapping[str, Any]) -> int:
         return conn.execute(query.encode(), storable(dict(parameters))).rowcount
 
 
-def select(query: str, parameters: Mapping[str, Any]) -> list[Job]:
+def rows(query: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     with connection() as conn:
-        rows = conn.execute(query.encode(), storable(dict(parameters))).fetchall()
-    return [Job.model_validate(row) for row in rows]
+        return conn.execute(query.encode(), storable(dict(parameters))).fetchall()
+
+
+def select(query: str, parameters: Mapping[str, Any]) -> list[Job]:
+    return [Job.model_validate(row) for row in rows(query, parameters)]
 
 
 def first(query: str, parameters: Mapping[str, Any]) -> Job | None:
@@ -42,7 +46,14 @@ def new_id() -> str:
 
 
 def insert(
-    request: Request, *, id: str, title: str | None = None, run: str | None = None, video_id: str | None = None
+    request: Request,
+    *,
+    id: str,
+    title: str | None = None,
+    run: str | None = None,
+    video_id: str | None = None,
+    queue: Queue = Queue.PEOPLE,
+    replaces: str | None = None,
 ) -> bool:
     """A new queued job. False if the id is taken (the same run asked again)."""
     options = request.model_dump(mode="json", exclude={"link"}, exclude_none=True)
@@ -54,6 +65,8 @@ def insert(
         "batch": None,
         "run": run,
         "video_id": video_id,
+        "queue": queue,
+        "replaces": replaces,
         "steps": log(Step(status="pending", message="Waiting for its turn")),
     }
     return execute(queries.INSERT, parameters) == 1
@@ -69,8 +82,7 @@ def recent(*, status: Status | None = None, limit: int = 20, after: str | None =
 
 
 def count() -> dict[str, int]:
-    with connection() as conn:
-        return {row["status"]: row["jobs"] for row in conn.execute(queries.COUNT.encode()).fetchall()}
+    return {row["status"]: row["jobs"] for row in rows(queries.COUNT, {})}
 
 
 def finished_like(fingerprint: str, id: str) -> Job | None:
@@ -86,18 +98,31 @@ def cancel(id: str) -> Job | None:
     return first(queries.CANCEL, {"id": id, "steps": log(Step(status="error", message="Cancelled"))})
 
 
-def retry(id: str) -> Job | None:
+def retry(id: str, queue: Queue = Queue.PEOPLE) -> Job | None:
     """The next attempt of a job that ended without a result. None if there is nothing to try again."""
-    return first(queries.RETRY, {"id": id, "steps": log(Step(status="pending", message="Tried again by its user"))})
+    by = "by its user" if queue is Queue.PEOPLE else "by the nightly run"
+    return first(queries.RETRY, {"id": id, "queue": queue} | _afresh(f"Tried again {by}"))
+
+
+def retaken(run: str) -> Job | None:
+    """The next attempt of a job that ended in this run's hands, which lives again. None if there is no such job."""
+    return first(queries.RETAKEN, {"run": run} | _afresh("Tried again in Prefect"))
+
+
+def _afresh(message: str) -> dict[str, Any]:
+    return {"message": "Waiting for its turn", "steps": log(Step(status="pending", message=message))}
 
 
 def lost(job: Job, reason: str, *, blame: bool = True) -> bool:
     """The run that owned the row is gone: queue the next attempt, or end the job if that happened too often.
 
-    Without blame (a service that was stopped on purpose) the loss does not count.
+    In a race the row passes to a rival instead, and the attempt goes on. Without blame (a service that was stopped on
+    purpose) the loss does not count.
     """
-    message = f"Waiting to be tried again: {reason}"
     fence = {"id": job.id, "attempt": job.attempt, "run": job.run_id}
+    if drop_out(fence, reason):
+        return True
+    message = f"Waiting to be tried again: {reason}"
     again = {"blame": int(blame), "max_lost": MAX_LOST_RUNS if blame else 2**31 - 1, "message": message}
     if execute(queries.LOST, fence | again | {"steps": log(Step(status="pending", message=message))}):
         return True
@@ -106,14 +131,49 @@ def lost(job: Job, reason: str, *, blame: bool = True) -> bool:
     return bool(blame) and execute(queries.GIVE_UP, fence | ending) == 1
 
 
+def drop_out(fence: Mapping[str, Any], reason: str) -> bool:
+    """The run leaves a race that others go on with. False if nobody else races."""
+    step = Step(status="in_progress", message=f"One of the racers dropped out: {reason}")
+    return execute(queries.DROP_OUT, {**fence, "steps": log(step)}) == 1
+
+
 def note(job: Job, message: str) -> None:
-    """What a user should know about a job that still waits."""
-    execute(queries.NOTE, {"id": job.id, "attempt": job.attempt, "run": job.run_id, "message": message})
+    """What a user should know about a job that waits, instead of what it said when it was read."""
+    seen = {"id": job.id, "attempt": job.attempt, "run": job.run_id, "seen": job.status_message}
+    execute(queries.NOTE, seen | {"message": message})
 
 
-def open_jobs(limit: int = 1000) -> list[Job]:
+def open_jobs(limit: int = 10_000) -> list[Job]:
     return select(queries.OPEN_JOBS, {"limit": limit})
 
 
-def cancelled_lately() -> list[Job]:
-    return select(queries.CANCELLED_LATELY, {})
+def superfluous() -> list[tuple[str, str]]:
+    """Runs that nobody waits for, and which should be cancelled, each behind its job: beaten, cancelled, outlived."""
+    return [(row["job"], row["run"]) for row in rows(queries.SUPERFLUOUS, {})]
+
+
+# --- the history of runs ------------------------------------------------------------------------
+
+
+def enqueue_runs(job: str, attempt: int, runs: Mapping[str, Provider], audio_seconds: float | None) -> None:
+    """These runs were asked to do the job's GPU stage, and wait for their turn."""
+    for run, provider in runs.items():
+        known = {"run": run, "id": job, "attempt": attempt, "provider": provider, "audio_seconds": audio_seconds}
+        execute(queries.ENQUEUE_RUN, known)
+
+
+def close_run(run: str, outcome: Outcome) -> bool:
+    """How a run ended that cannot tell it any more. False if it is unknown or told before."""
+    return execute(queries.CLOSE_RUN, {"run": run, "outcome": outcome}) == 1
+
+
+# --- how far the mirror is ----------------------------------------------------------------------
+
+
+def followed_until() -> datetime | None:
+    """When the last event happened that the mirror has dealt with."""
+    return next((row["followed_until"] for row in rows(queries.FOLLOWED_UNTIL, {})), None)
+
+
+def follow(until: datetime) -> None:
+    execute(queries.FOLLOW, {"until": until})

@@ -36,7 +36,7 @@ from infra.jobs import run as runs
 from infra.jobs import table
 from infra.jobs.job import Job
 from infra.jobs.migrate import migrate
-from infra.jobs.request import Preset, Request
+from infra.jobs.request import Preset, Provider, Request
 from infra.jobs.run import LOG_LIMIT, Run
 from infra.jobs.stages import SHARES, Stage, percent
 from infra.jobs.states import ENDED, MAX_LOST_RUNS, OPEN, Status, may_move
@@ -127,14 +127,27 @@ class OneJob(RuleBasedStateMachine):
         self.status = Status.QUEUED
         self.attempt = 1
         self.owner: str | None = None
+        self.racers: frozenset[str] = frozenset()
+        self.provider: Provider | None = None
+        self.calls: dict[str, str] = {}
         self.pct = 0
         self.losses = 0  # with blame, since the user's last word
         self.ended_by: tuple[str, str, int, str] | None = None  # what, run, attempt, message
         self.retried = False
         self.row = row_of(self.id)
 
+    def named(self, name: str) -> str:
+        """A run's id is its own among all jobs."""
+        return f"{name}-{self.id}"
+
+    def is_open(self, attempt: int) -> bool:
+        return self.status in OPEN and attempt == self.attempt
+
+    def leads(self, run: Run) -> bool:
+        return self.is_open(run.job.attempt) and run.id == self.owner
+
     def owns(self, run: Run) -> bool:
-        return self.status in OPEN and (run.id, run.job.attempt) == (self.owner, self.attempt)
+        return self.leads(run) or (self.is_open(run.job.attempt) and run.id in self.racers)
 
     def changes_nothing(self, call: Callable[[], object], *, refused: bool = True) -> None:
         if refused:
@@ -146,19 +159,55 @@ class OneJob(RuleBasedStateMachine):
 
     def next_attempt(self) -> None:
         self.status, self.owner, self.pct = Status.QUEUED, None, 0
+        self.racers, self.provider = frozenset(), None
         self.attempt += 1
         self.ended_by = None
 
+    def drop_out(self, name: str) -> None:
+        self.racers -= {name}
+        if self.owner == name:
+            (self.owner,) = {row_of(self.id)["run_id"]} & self.racers
+            self.provider = row_of(self.id)["provider"]
+
     # --- runs
 
-    @rule(target=held, name=st.sampled_from(NAMES), attempt=st.sampled_from([0, 0, 0, 0, 0, -1, 1]))
-    def claim(self, name: str, attempt: int) -> Any:
-        if self.status in OPEN and attempt == 0:
-            run = Run.claim(self.id, self.attempt, name)
-            self.status, self.owner = Status.PROCESSING, name
+    @rule(
+        target=held,
+        name=st.sampled_from(NAMES),
+        attempt=st.sampled_from([0, 0, 0, 0, 0, -1, 1]),
+        racing=st.booleans(),
+    )
+    def claim(self, name: str, attempt: int, racing: bool) -> Any:
+        name = self.named(name)
+        if self.status in OPEN and (attempt == 0 or name == self.owner):
+            run = Run.claim(self.id, self.attempt + attempt, name, racing=racing)
+            assert run.job.attempt == self.attempt
+            self.status = Status.PROCESSING
+            if not (racing and self.owner in self.racers):
+                self.owner = name
+            if name not in self.racers:
+                self.racers = self.racers | {name} if racing else frozenset()
             return run
-        self.changes_nothing(lambda: Run.claim(self.id, self.attempt + attempt, name))
+        self.changes_nothing(lambda: Run.claim(self.id, self.attempt + attempt, name, racing=racing))
         return multiple()
+
+    @rule(run=held, provider=st.sampled_from(Provider))
+    def begin(self, run: Run, provider: Provider) -> None:
+        if self.leads(run) or (self.owns(run) and self.provider is None):
+            run.began(provider, 200.0)
+            self.owner, self.provider = run.id, provider
+        else:
+            self.changes_nothing(lambda: run.began(provider, 200.0), refused=False)
+
+    @rule(run=held, provider=st.sampled_from(Provider), call=st.none() | st.sampled_from(["call-1", "call-2"]))
+    def remember(self, run: Run, provider: Provider, call: str | None) -> None:
+        if not self.owns(run):
+            self.changes_nothing(lambda: run.remember(provider, call))
+            return
+        run.remember(provider, call)
+        self.calls = {name: known for name, known in self.calls.items() if name != provider}
+        self.calls |= {provider.value: call} if call else {}
+        assert run.job.calls.get(provider) == call
 
     @rule(
         run=held,
@@ -169,6 +218,9 @@ class OneJob(RuleBasedStateMachine):
     def report(self, run: Run, stage: Stage, share: float, message: str) -> None:
         if not self.owns(run):
             self.changes_nothing(lambda: run.report(stage, share, message))
+            return
+        if not self.leads(run):
+            self.changes_nothing(lambda: run.report(stage, share, message), refused=False)
             return
         run.report(stage, share, message)
         self.pct = max(self.pct, percent(stage, share))
@@ -184,23 +236,33 @@ class OneJob(RuleBasedStateMachine):
         assert (row["title"] is None) == (title is None and self.row["title"] is None)
         assert row["duration"] == (round(duration) if duration else self.row["duration"])
 
-    @rule(run=held, to=st.sampled_from(NAMES))
-    def hand_over(self, run: Run, to: str) -> None:
-        if not self.owns(run):
+    @rule(run=held, to=st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True))
+    def hand_over(self, run: Run, to: list[str]) -> None:
+        to = [self.named(name) for name in to]
+        race = len(to) > 1
+        if not self.leads(run) and not (race and self.is_open(run.job.attempt) and self.owner in to):
             self.changes_nothing(lambda: run.hand_over(to), refused=False)  # the next run has it already
             return
+        if self.leads(run):
+            self.owner = to[0]
         run.hand_over(to)
-        self.owner = to
+        self.racers = self.racers | set(to) if race else frozenset()
 
     @rule(run=held, message=st.sampled_from(MESSAGES), now=st.sampled_from([True, False, False, False]))
     def complete(self, run: Run, message: str, now: bool) -> None:
         if self.owns(run) and not now:
             return  # nothing follows a completion; most walks should go further first
         self.end(Status.COMPLETED, run, message, lambda: complete(run, message))
-        self.pct = 100 if self.status is Status.COMPLETED else self.pct
+        if self.status is Status.COMPLETED and self.ended_by and run.id == self.ended_by[1]:
+            self.owner, self.pct = run.id, 100
+            self.provider = row_of(self.id)["provider"]
 
     @rule(run=held, error=st.sampled_from(FAILURES))
     def fail(self, run: Run, error: UserError) -> None:
+        if self.owns(run) and self.racers > {run.id}:
+            run.fail(error)
+            self.drop_out(run.id)
+            return
         self.end(Status.ERROR, run, str(error), lambda: run.fail(error))
 
     def end(self, status: Status, run: Run, message: str, call: Callable[[], None]) -> None:
@@ -230,6 +292,16 @@ class OneJob(RuleBasedStateMachine):
         self.next_attempt()
         self.losses, self.retried = 0, True
 
+    @rule(name=st.sampled_from(NAMES))
+    def retry_in_prefect(self, name: str) -> None:
+        name = self.named(name)
+        if self.status not in (Status.ERROR, Status.CANCELLED) or self.owner != name:
+            assert table.retaken(name) is None
+            return
+        assert table.retaken(name) is not None
+        self.next_attempt()
+        self.owner, self.losses, self.retried = name, 0, True
+
     # --- the mirror
 
     @rule(target=seen)
@@ -246,7 +318,11 @@ class OneJob(RuleBasedStateMachine):
         self.lose_what_was_seen(job_of(self.id), blame=True)
 
     def lose_what_was_seen(self, job: Job, blame: bool) -> None:
-        is_so = self.status in OPEN and (job.run_id, job.attempt) == (self.owner, self.attempt)
+        if self.is_open(job.attempt) and job.run_id and {job.run_id} < self.racers:
+            assert table.lost(job, "it crashed", blame=blame)
+            self.drop_out(job.run_id)
+            return
+        is_so = self.is_open(job.attempt) and job.run_id == self.owner
         assert table.lost(job, "it crashed", blame=blame) == is_so
         if not is_so:
             assert row_of(self.id) == self.row
@@ -259,6 +335,7 @@ class OneJob(RuleBasedStateMachine):
 
     @rule(job=seen, name=st.sampled_from(NAMES))
     def assign(self, job: Job, name: str) -> None:
+        name = self.named(name)
         free = self.status is Status.QUEUED and self.owner is None and job.attempt == self.attempt
         assert table.assign(self.id, job.attempt, name) == free
         if free:
@@ -278,13 +355,17 @@ class OneJob(RuleBasedStateMachine):
     @invariant()
     def the_row_is_what_it_must_be(self) -> None:
         before, row = self.row, row_of(self.id)
-        assert {name: row[name] for name in ("status", "attempt", "run_id", "pct", "lost_runs")} == {
+        shown = ("status", "attempt", "run_id", "provider", "calls", "pct", "lost_runs")
+        assert {name: row[name] for name in shown} == {
             "status": self.status.value,
             "attempt": self.attempt,
             "run_id": self.owner,
+            "provider": self.provider,
+            "calls": self.calls,
             "pct": self.pct,
             "lost_runs": self.losses,
         }
+        assert sorted(row["racers"]) == sorted(self.racers)
         same_attempt = row["attempt"] == before["attempt"]
         assert may_move(Status(before["status"]), Status(row["status"]), attempts=self.attempt - before["attempt"]) or (
             row == before
@@ -370,6 +451,13 @@ BREACHES: dict[LiteralString, tuple[Status, ...]] = {  # what is forbidden, and 
     "status = 'done'": tuple(Status),
     "status = NULL": tuple(Status),
     "status = 'processing', run_id = NULL": tuple(Status),
+    "racers = '{another,third}'": tuple(Status),
+    "racers = '{run,another}', status = 'queued'": tuple(Status),
+    "racers = '{run,another}'": tuple(ENDED),
+    "calls = '[]'": tuple(Status),
+    'calls = \'{"modal": "call"}\'': tuple(ENDED),
+    "quality = 1.5": tuple(Status),
+    "quality = 0.5, provider = 'modal', replaces = 'another'": tuple(ENDED),
     "status = 'completed', completed_at = NULL": tuple(Status),
     "completed_at = now()": tuple(Status),
     "title = 'Another'": tuple(ENDED),

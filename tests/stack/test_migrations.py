@@ -11,6 +11,7 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from infra.errors import TakenOver
 from infra.jobs import table
 from infra.jobs.job import Step
 from infra.jobs.migrate import migrate
@@ -315,3 +316,48 @@ def test_a_database_at_the_old_tables_version_is_brought_to_the_newest(database:
     migrate(database)
     with connect(database) as conn:
         assert rows(conn)["old"]["status"] == "completed"
+
+
+def test_a_database_that_the_version_before_races_used_keeps_its_jobs_and_can_race(database: str) -> None:
+    migrate(database, "0002")
+    with connect(database) as conn:
+        put(conn, id="waits", youtube_url="https://youtu.be/a")
+        put(conn, id="works", youtube_url="https://youtu.be/b", status="processing", run_id="old-run")
+        put(conn, id="ended", youtube_url="https://youtu.be/c", status="error", run_id="a-run", completed_at=LONG_AGO)
+        before = rows(conn)
+        migrate(database)
+        after = rows(conn)
+        assert {id: {name: row[name] for name in before[id]} for id, row in after.items()} == before
+        new = {"racers": [], "calls": {}, "queue": "people", "pipeline": None, "quality": None, "replaces": None}
+        for row in after.values():
+            assert {name: row[name] for name in new} == new
+    with pointed_at(database):
+        (working,) = table.recent(status=Status.PROCESSING)
+        old = Run(working, "old-run")
+        old.report(Stage.DOWNLOAD, 0.5, "It began before the migration")
+        old.hand_over(["one", "other"])
+        Run.claim("works", 1, "other", racing=True).complete(results_url="/r.json", files={}, message="Done")
+        with pytest.raises(TakenOver):
+            Run.claim("works", 1, "one", racing=True)
+    assert_works(database)
+
+
+def test_the_database_keeps_the_history_and_the_mirrors_place_in_order(database: str) -> None:
+    migrate(database)
+    with connect(database) as conn:
+        put(conn, id="job", youtube_url="https://youtu.be/a")
+        conn.execute("INSERT INTO runs (run_id, job_id, attempt, provider) VALUES ('run', 'job', 1, 'cuda')")
+        conn.execute("INSERT INTO mirror_place (followed_until) VALUES (now())")
+        breaches: tuple[LiteralString, ...] = (
+            "INSERT INTO runs (run_id, job_id, attempt, provider) VALUES ('orphan', 'no job', 1, 'cuda')",
+            "UPDATE runs SET outcome = 'won', ended_at = now()",
+            "UPDATE runs SET outcome = 'published'",
+            "UPDATE runs SET ended_at = now()",
+            "INSERT INTO mirror_place (followed_until) VALUES (now())",
+            "INSERT INTO mirror_place (only_row, followed_until) VALUES (false, now())",
+        )
+        for breach in breaches:
+            with pytest.raises(psycopg.IntegrityError):
+                conn.execute(breach)
+        conn.execute("DELETE FROM jobs")
+        assert conn.execute("SELECT * FROM runs").fetchall() == []

@@ -19,7 +19,8 @@ from pydantic import SecretStr
 
 from infra import settings as configuration
 from infra.errors import BadRequest
-from infra.settings import Settings
+from infra.jobs.request import Provider
+from infra.settings import PRICES, Settings
 
 FIELDS = Settings.model_fields
 SECRETS = sorted(name for name, field in FIELDS.items() if SecretStr in (field.annotation, *get_args(field.annotation)))
@@ -45,7 +46,19 @@ hosts = st.lists(st.from_regex(r"[a-z0-9:/.\[\]-]+", fullmatch=True), max_size=3
 markers = st.text("abcdefghijklmnopqrstuvwxyz0123456789+/=@:%", min_size=16, max_size=40).map(lambda text: f"K{text}K")
 
 
+prices = st.floats(0, allow_infinity=False)
+OF_THEIR_OWN: dict[str, st.SearchStrategy[Any]] = {
+    "providers": st.lists(st.sampled_from(Provider), max_size=4).map(tuple),
+    "prices": st.dictionaries(st.sampled_from(Provider), prices),
+    "poor_quality": st.floats(0, 1),
+    "dollar_seconds": prices,
+    "keep_audio_days": st.none() | st.floats(0, exclude_min=True),
+}
+
+
 def values(name: str) -> st.SearchStrategy[Any]:
+    if name in OF_THEIR_OWN:
+        return OF_THEIR_OWN[name]
     annotation: Any = FIELDS[name].annotation
     kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     if name in SECRETS:
@@ -170,6 +183,36 @@ def test_lists_are_split_at_their_commas(
     assert getattr(Settings(), name.lower()) == parts
 
 
+def test_prices_that_are_told_stand_beside_the_ones_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRICES", " modal = 2.5, cuda=0.1,")
+    assert Settings().prices == {**PRICES, Provider.MODAL: 2.5, Provider.CUDA: 0.1}
+    monkeypatch.delenv("PRICES")
+    assert Settings().prices == PRICES
+    assert set(PRICES) == set(Provider)
+
+
+def test_songs_are_routed_to_whom_there_are_keys_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().routes == (Provider.CUDA,)
+    monkeypatch.setenv("RUNPOD_API_KEY", "key")
+    monkeypatch.setenv("MODAL_TOKEN_ID", "id")
+    assert Settings().routes == (Provider.CUDA,)
+    monkeypatch.setenv("RUNPOD_ENDPOINT_ID", "endpoint")
+    assert Settings().routes == (Provider.CUDA, Provider.RUNPOD)
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "secret")
+    assert Settings().routes == (Provider.CUDA, Provider.MODAL, Provider.RUNPOD)
+
+
+def test_the_providers_that_are_named_are_the_routes_whatever_keys_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDERS", "cpu, runpod,cpu")
+    assert Settings().routes == (Provider.CPU, Provider.RUNPOD)
+
+
+def test_kept_audio_can_be_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings().keep_audio_days == 90
+    monkeypatch.setenv("KEEP_AUDIO_DAYS", "never")
+    assert Settings().keep_audio_days is None
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     plain = Settings()
@@ -189,6 +232,18 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch, nam
         ("MAX_MINUTES", "a quarter"),
         ("MAX_MEGABYTES", "0.5"),
         ("CPU_THREADS", "-2"),
+        ("PROVIDERS", "cuda,aws"),
+        ("PRICES", "modal"),
+        ("PRICES", "modal=1,=2"),
+        ("PRICES", "modal=cheap"),
+        ("PRICES", "aws=1"),
+        ("PRICES", "modal=-1"),
+        ("PRICES", "modal=nan"),
+        ("DOLLAR_SECONDS", "inf"),
+        ("POOR_QUALITY", "1.1"),
+        ("NIGHTLY_DOLLARS", "-1"),
+        ("KEEP_AUDIO_DAYS", "0"),
+        ("KEEP_AUDIO_DAYS", "always"),
     ],
 )
 def test_a_wrong_value_gives_one_sentence_that_names_the_setting(

@@ -8,11 +8,13 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.jobs.request import Provider, Request
 from infra.jobs.stages import SHARES, Stage, percent, silent
 from infra.jobs.states import ENDED, MAX_LOST_RUNS, MAY_TRY_AGAIN, OPEN, WITHIN_ATTEMPT, Status, may_move
 
 statuses = st.sampled_from(Status)
 stages = st.sampled_from(Stage)
+FINGERPRINT = "e076bad7ae7953fafb265ad8e7bf09432b83bae385a3708e3bc067e23fddc7be"
 
 
 def test_every_status_has_its_moves() -> None:
@@ -84,3 +86,12 @@ def test_progress_within_a_stage_follows_its_share(stage: Stage, one: float, oth
 @given(stages, st.floats(), st.text())
 def test_progress_that_nobody_watches_takes_anything(stage: Stage, share: float, message: str) -> None:
     silent(stage, share, message)
+
+
+@given(st.none() | st.sampled_from(Provider), st.integers(1, 2))
+def test_who_makes_a_song_and_how_many_at_once_does_not_change_which_song_it_is(
+    provider: Provider | None, race: int
+) -> None:
+    asked = Request(link="https://youtu.be/dQw4w9WgXcQ", language="en", provider=provider, race=race)
+    # as it was before a request could name its provider: earlier results must still be found
+    assert asked.fingerprint("youtube:dQw4w9WgXcQ") == FINGERPRINT
