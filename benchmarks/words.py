@@ -27,7 +27,8 @@ def ours(audio: Audio) -> Song:
 def plain(audio: Audio) -> Song:
     """What a user of faster-whisper writes."""
     samples = decode(audio.path, max_seconds=900).values
-    segments, info = models.load(models.locate("base")).transcribe(samples, word_timestamps=True)
+    whisper = models.load(models.locate("base"), models.device())
+    segments, info = whisper.transcribe(samples, word_timestamps=True)
     words = [Word(word.word.strip(), word.start, word.end) for segment in segments for word in segment.words or ()]
     return Song(lines=(Line(tuple(words)),) if words else (), language=info.language)
 

@@ -24,11 +24,13 @@ from rich.text import Text
 
 from flows import terminal
 from flows.client import Api
+from flows.doctor import Verdict
+from flows.doctor import prefect as prefect_answers
 from flows.here import chosen_formats, names, requested, transcribed, written
 from flows.service import a_service, check_before_start, running_url
 from infra.errors import UNEXPECTED, BadRequest, UnknownLanguage, UserError
 from infra.folders import writable
-from infra.jobs.request import Format, Preset
+from infra.jobs.request import Format, Preset, Provider
 from infra.jobs.states import Status
 from infra.settings import Settings, settings
 
@@ -155,6 +157,10 @@ def submit(
     preset: Quality = Preset.REGULAR,
     language: Language = None,
     model: Annotated[str | None, typer.Option(help="Whisper model by name; the preset's if absent.")] = None,
+    provider: Annotated[
+        Provider | None, typer.Option(help="Who transcribes; chosen by time, cost and queue if absent.")
+    ] = None,
+    race: Annotated[int, typer.Option(min=1, max=2, help="2: by two providers at once, the first to finish wins.")] = 1,
     wait: Annotated[bool, typer.Option("--wait", help="Show the progress until the song is done.")] = False,
     url: Url = None,
     data: Data = None,
@@ -163,7 +169,8 @@ def submit(
     service = Api(url or running_url(configured(data)))
 
     def send(song: str) -> None:
-        id = service.submit(song, preset=preset, language=language, model=model)
+        options = {"provider": provider, "race": race if race > 1 else None}
+        id = service.submit(song, preset=preset, language=language, model=model, **options)
         terminal.say(id if len(songs) == 1 else f"{id}  {song}")
         if wait:
             with terminal.watching(Path(song).name) as show:
@@ -231,10 +238,37 @@ def jobs(
     show_job(service, job)
 
 
+@app.command(epilog="Example: PREFECT_API_URL=https://prefect.internal/api yt-lyrics deploy")
+def deploy() -> None:
+    """Make the work pools and deploy the flows on the Prefect server that PREFECT_API_URL names.
+
+    Pools that are there already stay as they are. `yt-lyrics up` does all this on its own server by itself.
+    """
+    from infra.stack.prefect import deploy_everything
+
+    if settings().prefect_api_url is None:
+        raise BadRequest(what="PREFECT_API_URL is not set; on a server of its own `yt-lyrics up` deploys by itself.")
+    verdict, sentence = prefect_answers(settings())
+    if verdict is Verdict.BROKEN:
+        raise BadRequest(what=f"{sentence}.")
+    raise typer.Exit(deploy_everything(settings().prefect_api_url or "", settings().environment()))
+
+
+@app.command(epilog="Example: DATABASE_URL=postgresql://… PREFECT_API_URL=http://…/api yt-lyrics mirror")
+def mirror() -> None:
+    """Keep the jobs table true to Prefect's runs; `yt-lyrics up` has its own. Of several, one leads, the rest wait."""
+    from infra.jobs.mirror import run_mirror
+
+    for name, given in (("DATABASE_URL", settings().database_url), ("PREFECT_API_URL", settings().prefect_api_url)):
+        if given is None:
+            raise BadRequest(what=f"{name} is not set; with databases of its own `yt-lyrics up` mirrors by itself.")
+    run_mirror()
+
+
 @app.command(epilog="Example: DATABASE_URL=postgresql://… yt-lyrics doctor")
 def doctor(data: Data = None) -> None:
     """Say what is configured, what is missing and what that costs; exit 1 if songs cannot be transcribed."""
-    from flows.doctor import Verdict, examine
+    from flows.doctor import examine
 
     symbols = {Verdict.GOOD: ("✓", "green"), Verdict.MISSING: ("–", "yellow"), Verdict.BROKEN: ("✗", "red")}
     table = Table(box=None, show_header=False, padding=(0, 1))

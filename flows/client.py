@@ -32,7 +32,7 @@ class Api:
         except httpx.InvalidURL:
             raise BadRequest(what=f"{self.url} is no address of a service, such as http://127.0.0.1:8000.") from None
 
-    def submit(self, link_or_file: str, name: str | None = None, **options: str | None) -> str:
+    def submit(self, link_or_file: str, name: str | None = None, **options: str | int | None) -> str:
         """Send a link, or upload the file of that name; the job's id."""
         asked = {name: value for name, value in options.items() if value is not None}
         if is_link(link_or_file):

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from prefect import flow, task
 from prefect.runtime import flow_run
 
+from flows.artifacts import Bar
 from flows.job import RETRYING, is_passing, working_on
 from infra import links, runs
-from infra.errors import DatabaseAway
-from infra.jobs import table
-from infra.jobs.request import Preset, Request
+from infra.database import insist
+from infra.errors import DatabaseAway, NotDeployed, TakenOver
+from infra.jobs import routing, table
+from infra.jobs.job import Job
+from infra.jobs.request import PIPELINE_VERSION, Preset, Provider, Request
+from infra.jobs.routing import Pick
 from infra.jobs.run import Run
 from infra.jobs.stages import Progress, Stage
 from infra.links import Link
@@ -33,15 +40,15 @@ def download_task(link: Link, source: str, report: Progress) -> tuple[str, Audio
 
 
 @task(name="hand over", retry_condition_fn=is_passing, **RETRYING)
-def hand_over_task(run: Run) -> None:
-    run.hand_over(runs.transcribe(run.job.id, run.job.attempt))
+def hand_over_task(run: Run, picks: Sequence[Pick], seconds: float) -> None:
+    hand_over(run, picks, seconds)
 
 
 @flow(name="fetch", flow_run_name="fetch {job}", retries=0)
 async def fetch(
     link: str = "", preset: Preset = Preset.REGULAR, language: str = "", job: str = "", attempt: int = 1
 ) -> None:
-    """Find or download the audio of one song, keep it, and start its transcription.
+    """Find or download the audio of one song, keep it, and start its transcription where that is best done.
 
     Args:
         link: A YouTube link, a link to a file on an allowed host, or the path of a file on this machine.
@@ -53,17 +60,18 @@ async def fetch(
     if not job:
         job = make_job(link, preset, language or None)
     with working_on(job, attempt) as run:
-        run.report(Stage.INITIALISING, 1.0, "Starting")
+        bar = Bar(run, "Fetching")
+        bar.report(Stage.INITIALISING, 1.0, "Starting")
         target = links.parse(run.job.youtube_url, settings().allowed_hosts)
         source = cache.source_of(target)
         run.learn(video_id=target.id or None, fingerprint=run.job.request.fingerprint(source))
-        if finish_from_cache(run, source):
-            return
-        key, audio = find_audio(run, target, source)
-        track = probe(audio.path, name=audio.title)
-        run.learn(title=audio.title, artist=audio.artist, duration=audio.duration or track.duration, audio_key=key)
-        run.report(Stage.HANDOVER, 0.0, "Waiting for a transcriber")
-        hand_over_task(run)
+        if run.job.replaces is not None or not finish_from_cache(run, source):
+            key, audio = find_audio(bar.report, target, source)
+            track = probe(audio.path, name=audio.title)
+            seconds = audio.duration or track.duration or 0.0
+            run.learn(title=audio.title, artist=audio.artist, duration=seconds, audio_key=key)
+            hand_over_task(run, ranked(run.job, seconds / 60), seconds)
+    bar.done()
 
 
 def make_job(link: str, preset: Preset, language: str | None) -> str:
@@ -98,17 +106,52 @@ def finish_from_cache(run: Run, source: str) -> bool:
         title=before.title,
         duration=before.duration,
         method=before.processing_method,
+        quality=before.quality,
+        pipeline=before.pipeline or PIPELINE_VERSION,
     )
     return True
 
 
-def find_audio(run: Run, target: Link, source: str) -> tuple[str, Audio]:
+def find_audio(report: Progress, target: Link, source: str) -> tuple[str, Audio]:
     found = cache.kept(storage(), source)
     if found is not None:
-        run.report(Stage.DOWNLOAD, 1.0, "The audio is here already: no download needed")
+        report(Stage.DOWNLOAD, 1.0, "The audio is here already: no download needed")
         return found
-    run.report(Stage.DOWNLOAD, 0.0, "Downloading")
-    key, audio = download_task(target, source, run.report)
+    report(Stage.DOWNLOAD, 0.0, "Downloading")
+    key, audio = download_task(target, source, report)
     length = f", {clock(audio.duration)}" if audio.duration else ""
-    run.report(Stage.DOWNLOAD, 1.0, f"Downloaded{length}")
+    report(Stage.DOWNLOAD, 1.0, f"Downloaded{length}")
     return key, audio
+
+
+def ranked(job: Job, minutes: float) -> list[Pick]:
+    """Who may do the GPU stage, the best first: whom the caller named, then whom history recommends."""
+    wanted = job.request.provider
+    routes = settings().routes if wanted in (None, *settings().routes) else (wanted, *settings().routes)
+    picks = routing.choose(insist(lambda: routing.records(routes)), minutes, count=len(routes))
+    named = [replace(pick, reason=f"{pick.provider}, as it was asked for") for pick in picks if pick.provider == wanted]
+    return [*named, *(pick for pick in picks if pick.provider != wanted)]
+
+
+def hand_over(run: Run, picks: Sequence[Pick], seconds: float) -> None:
+    """Start the stage with the first of these that is deployed, or in a race with as many, and let them have the row.
+
+    Asked twice, it starts the same runs.
+    """
+    job, started, said = run.job, dict[str, Provider](), list[str]()
+    for pick in picks:
+        try:
+            started[runs.transcribe(job.id, job.attempt, pick.provider, job.queue)] = pick.provider
+        except NotDeployed as error:
+            if pick is picks[-1] and not started:
+                raise
+            said.append(str(error))
+        else:
+            said.append(f"{pick.reason}.")
+            if len(started) == job.request.race:
+                break
+    with suppress(DatabaseAway):  # that a provider is busier than it seems costs no song
+        table.enqueue_runs(job.id, job.attempt, started, seconds)
+    with suppress(TakenOver):  # the next run may have begun by now: then that is what its user sees
+        run.report(Stage.HANDOVER, 0.0, f"Waiting for {' and '.join(started.values())}. {' '.join(said)}")
+    run.hand_over(list(started))

@@ -1,4 +1,4 @@
-"""Kept audio: what was fetched once is not fetched again."""
+"""Kept audio: what was fetched once is not fetched again; and kept songs: what was sung is not sung again."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.errors import disk_writes
+from infra.jobs.request import Format
 from infra.links import Link
 from infra.storage import LocalStorage
-from tasks.song import Audio
+from tasks.render import read, render
+from tasks.song import Audio, Song
 
 CHUNK = 1 << 20  # bytes
 
@@ -40,7 +42,10 @@ def kept(store: LocalStorage, source: str) -> tuple[str, Audio] | None:
         key: str = about["key"]
     except (FileNotFoundError, ValueError, KeyError):
         return None
-    return (key, _audio(store, source, about)) if store.exists(key) else None
+    if not store.exists(key):
+        return None
+    store.touch(key)  # what is used stays
+    return key, _audio(store, source, about)
 
 
 def keep_upload(store: LocalStorage, file: Path, name: str) -> str:
@@ -59,6 +64,28 @@ def keep_upload(store: LocalStorage, file: Path, name: str) -> str:
     about = {"key": key, "title": title, "artist": None, "duration": 0.0}
     store.put(f"audio/{source_name}/about.json", json.dumps(about).encode())
     return source_name
+
+
+def keep_song(store: LocalStorage, fingerprint: str, song: Song) -> None:
+    """A run that dies while it publishes, and the job's next attempt, go on from here."""
+    store.put(_stage(fingerprint), render(song, Format.JSON).encode())
+
+
+def kept_song(store: LocalStorage, fingerprint: str) -> Song | None:
+    """None, too, for one that another version kept and this one cannot read."""
+    try:
+        return read(store.path(_stage(fingerprint)).read_text(encoding="utf-8"), Format.JSON)
+    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def forget_song(store: LocalStorage, fingerprint: str) -> None:
+    """It is published."""
+    store.remove(_stage(fingerprint))
+
+
+def _stage(fingerprint: str) -> str:
+    return f"stages/{fingerprint}.json"
 
 
 def safe_suffix(name: str) -> str:

@@ -190,7 +190,7 @@ def _check(info: dict[str, Any]) -> None:
 @contextmanager
 def _cookies() -> Generator[Path | None]:
     """A private copy of the cookies for this run: yt-dlp writes into the file that it is given."""
-    content = _cookies_content()
+    content = cookies_content()
     if not content:
         yield None
         return
@@ -201,7 +201,8 @@ def _cookies() -> Generator[Path | None]:
         yield path
 
 
-def _cookies_content() -> str:
+def cookies_content() -> str:
+    """The YouTube cookies of the settings as lines that yt-dlp can read; empty without any."""
     plain, encoded = settings().youtube_cookies_content, settings().youtube_cookies_b64
     try:
         text = plain.get_secret_value() if plain else ""

@@ -236,10 +236,9 @@ def device() -> str:
 
 
 @lru_cache(maxsize=2)  # a preset's model and one more; large ones fill a GPU
-def load(folder: Path) -> WhisperModel:
-    """The model, kept for every later song of this process."""
+def load(folder: Path, on: str) -> WhisperModel:
+    """The model on `cuda` or `cpu`, kept for every later song of this process."""
     from faster_whisper import WhisperModel  # pyright: ignore[reportMissingTypeStubs]
 
     threads = settings().cpu_threads or os.cpu_count() or 1
-    on = device()
     return WhisperModel(str(folder), device=on, compute_type="float16" if on == "cuda" else "int8", cpu_threads=threads)

@@ -16,12 +16,16 @@ class Published:
     files: dict[str, str]  # link by format
 
 
-def publish(store: LocalStorage, job: str, song: Song) -> Published:
+def publish(store: LocalStorage, folder: str, song: Song) -> Published:
     """Every format of the song. Publishing again writes the same keys."""
-    files = {fmt.value: store.put(_key(job, fmt), render(song, fmt).encode()) for fmt in Format}
+    files = {fmt.value: store.put(f"{folder}/{_name(fmt)}", render(song, fmt).encode()) for fmt in Format}
     return Published(results_url=files[Format.JSON], files=files)
 
 
-def _key(job: str, fmt: Format) -> str:
-    name = "results" if fmt is Format.JSON else "subtitles"
-    return f"transcriptions/{job}/{name}.{fmt.value}"
+def folder_of(job: str, racer: str | None = None) -> str:
+    """Where a job's files stand; a racer has a place of its own, so that the loser never writes over the winner."""
+    return f"transcriptions/{job}/{racer}" if racer else f"transcriptions/{job}"
+
+
+def _name(fmt: Format) -> str:
+    return f"{'results' if fmt is Format.JSON else 'subtitles'}.{fmt.value}"

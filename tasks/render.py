@@ -406,6 +406,7 @@ def document(song: Song, *, processed_at: datetime | None = None) -> dict[str, A
             "artist": song.artist,
             "videoId": song.video_id,
             "duration": round(song.duration, 3),
+            "quality": None if song.quality is None else round(song.quality, 3),
             "processedAt": _instant(processed_at or datetime.now(UTC)),
         },
     }

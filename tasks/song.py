@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+SHORTEST = 0.01  # seconds that any word counts for
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -50,6 +52,15 @@ class Song:
     @property
     def words(self) -> tuple[Word, ...]:
         return tuple(word for line in self.lines for word in line.words)
+
+    @property
+    def quality(self) -> float | None:
+        """How sure the engine was of what is sung (0–1): each word counts by its length. None without words."""
+        lengths = [max(word.end - word.start, SHORTEST) for word in self.words]
+        if not lengths:
+            return None
+        heard = sum(word.confidence * length for word, length in zip(self.words, lengths, strict=True))
+        return min(1.0, max(0.0, heard / sum(lengths)))
 
 
 @dataclass(frozen=True, slots=True)

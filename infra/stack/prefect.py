@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Iterable
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,12 @@ from typing import Any
 import httpx
 import yaml
 
+from infra.runs import HANDED_BACK
 from infra.settings import settings
+from infra.stack.pools import Pool, make, pools
 
 LEFT_BEHIND = ["PENDING", "RUNNING", "CANCELLING"]
-STOPPED = {"type": "CRASHED", "name": "Crashed", "message": "Its service was stopped"}
+STOPPED = {"type": "CRASHED", "name": "Crashed", "message": f"{HANDED_BACK}: its service ended"}
 
 
 def server_command(port: int) -> list[str]:
@@ -22,15 +28,25 @@ def server_command(port: int) -> list[str]:
 
 
 def worker_command(pool: str, limit: int) -> list[str]:
-    return ["worker", "start", "--pool", pool, "--type", "process", "--limit", str(limit), "--name", f"embedded {pool}"]
+    return ["worker", "start", "--pool", pool, "--type", "warm", "--limit", str(limit), "--name", f"embedded {pool}"]
 
 
 def deploy_command(prefect_yaml: Path) -> list[str]:
     return ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_yaml)]
 
 
-def pools(prefect_yaml: Path) -> set[str]:
-    return {deployment["work_pool"]["name"] for deployment in _deployments(prefect_yaml)}
+def deploy_everything(api: str, environment: Mapping[str, str]) -> int:
+    """Pools and flows, on a server that is not ours; the exit status of Prefect's own command."""
+    prefect_yaml = find_prefect_yaml()
+    asyncio.run(make_pools(api, pools(prefect_yaml), ours=False))
+    command = [sys.executable, "-m", "prefect", *deploy_command(prefect_yaml)]
+    return subprocess.run(command, env={**os.environ, **environment}, check=False).returncode
+
+
+def find_prefect_yaml() -> Path:
+    """In a clone at its root, in an installed wheel beside this module."""
+    here = Path(__file__).resolve()
+    return next(path for path in (here.parents[2] / "prefect.yaml", here.parent / "prefect.yaml") if path.exists())
 
 
 def _deployments(prefect_yaml: Path) -> list[dict[str, Any]]:
@@ -75,12 +91,8 @@ async def crash_runs_left_behind(api: str) -> None:
             await _client().post(f"{api}/flow_runs/{run['id']}/set_state", json={"state": STOPPED, "force": True})
 
 
-async def make_pools(api: str, pools: Iterable[str]) -> None:
-    """The workers fill them in."""
-    for pool in sorted(pools):
-        made = await _client().post(f"{api}/work_pools/", json={"name": pool, "type": "process"})
-        if made.status_code != httpx.codes.CONFLICT.value:  # it is there already
-            made.raise_for_status()
+async def make_pools(api: str, wanted: Iterable[Pool], *, ours: bool) -> None:
+    await asyncio.gather(*(make(_client(), api, pool, ours=ours) for pool in wanted))
 
 
 async def workers_are_online(api: str, pools: Iterable[str]) -> bool:

@@ -20,12 +20,13 @@ from infra.jobs.states import Status
 from infra.settings import Settings, settings
 from infra.stack import prefect
 from infra.stack.lock import Addresses, only_stack, tell_addresses
+from infra.stack.pools import gpus, pools, with_gpus
 from infra.stack.postgres import Postgres
 from infra.stack.process import Process, Tell
 
 START_DEADLINE = 120.0  # seconds; a slow disk's first start
 GRACE = 1.2  # seconds that a process has to end by itself; all of a stop takes less than 5
-WORKERS = {"default": 2, "cuda": 1}  # runs at a time, by pool
+DOWNLOADS = 2  # runs at a time on the pool `default`
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,11 @@ class Stack:
         )
         self._postgres = Postgres(self.data / "postgres")
         self._logs = self.data / "logs"
-        self._prefect_yaml = _prefect_yaml()
+        self._prefect_yaml = prefect.find_prefect_yaml()
         self._own_prefect = chosen.prefect_api_url is None
+        self._pools = {pool.name: pool for pool in pools(self._prefect_yaml)}
+        self._pools["cuda"] = with_gpus(self._pools["cuda"], gpus())
+        self._workers = {"default": DOWNLOADS, "cuda": self._pools["cuda"].concurrency_limit or 1}
         self._processes: list[Process] = []  # in the order of their start
         self.environment = self._environment()
         prefect_api = self.environment["PREFECT_API_URL"]
@@ -67,10 +71,8 @@ class Stack:
             "deploy", "prefect.cli.deploy,flows.fetch,flows.transcribe", prefect.deploy_command(self._prefect_yaml)
         )
         workers = [
-            self._gated(
-                f"worker-{pool}", "prefect.cli.worker,prefect.workers.process", prefect.worker_command(pool, limit)
-            )
-            for pool, limit in WORKERS.items()
+            self._gated(f"worker-{pool}", "prefect.cli.worker,infra.worker", prefect.worker_command(pool, limit))
+            for pool, limit in self._workers.items()
         ]
         needs_deploy = not self._is_deployed()
         if self._own_prefect:
@@ -83,7 +85,7 @@ class Stack:
         await asyncio.gather(asyncio.to_thread(self._migrate), *(process.start() for process in (*workers, api)))
         await self._until("Prefect", partial(self._prefect_answers, server), *self._started(server))
         at = self.addresses.prefect_api
-        await prefect.make_pools(at, prefect.pools(self._prefect_yaml))
+        await prefect.make_pools(at, self._pools.values(), ours=self._own_prefect)
         if self._own_prefect:
             await prefect.crash_runs_left_behind(at)
             if not needs_deploy and not await prefect.knows_flows(at, self._prefect_yaml):
@@ -94,7 +96,7 @@ class Stack:
         if needs_deploy:
             await self._deployed(deploy)
         await self._until("The API", partial(self._api_answers, api), api)
-        online = partial(prefect.workers_are_online, self.addresses.prefect_api, WORKERS)
+        online = partial(prefect.workers_are_online, self.addresses.prefect_api, self._workers)
         await self._until("Each worker", online, *workers)
         await self._process("mirror", [sys.executable, "-m", "infra.jobs.mirror"]).start()
         for process in self._started(*self._processes):
@@ -187,8 +189,10 @@ class Stack:
             # With the default storage, slots that a dead process held are never given back.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
+            "PREFECT_WORKER_QUERY_SECONDS": "5",  # the warm worker is woken by events; this is for what they miss
             "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
+            # To tell each run that waits as late costs the server as much as to run it; the mirror says that they wait.
+            "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "600",
             # A database that restarts makes the server answer 500 for a moment: runs wait for it.
             "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
         }
@@ -282,9 +286,3 @@ def free_port(host: str, *, preferred: int) -> int:
 
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _prefect_yaml() -> Path:
-    """In a clone at its root, in an installed wheel beside this module."""
-    here = Path(__file__).resolve()
-    return next(path for path in (here.parents[2] / "prefect.yaml", here.parent / "prefect.yaml") if path.exists())

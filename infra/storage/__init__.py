@@ -3,7 +3,8 @@
 audio/{source}/audio.{suffix}             as it came; source: video id, web-{hash} or upload-{hash}
 audio/{source}/about.json                 its title, artist and duration
 transcriptions/{jobId}/results.json       the contract's document
-transcriptions/{jobId}/subtitles.{format} every other format
+transcriptions/{jobId}/subtitles.{format} every other format; of a race in transcriptions/{jobId}/{provider}/
+stages/{fingerprint}.json                 a song that is sung and not yet published
 incoming/                                 what is on its way
 """
 

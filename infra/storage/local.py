@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
@@ -49,6 +50,31 @@ class LocalStorage:
             shutil.move(file, partial)
         return self.url(key)
 
+    def remove(self, key: str) -> None:
+        """Take a file, or a folder of keys, out of the storage; what is not there is as it should be."""
+        path = self.path(key)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    def touch(self, key: str) -> None:
+        """The file is used now."""
+        with suppress(OSError):
+            os.utime(self.path(key))
+
+    def unused(self, prefix: str, seconds: float) -> list[str]:
+        """The keys right below the prefix, files and folders, in which nothing was written or used for so long."""
+        folder, before = self.path(prefix), time.time() - seconds
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [f"{prefix}/{path.name}" for path in found if _newest(path) < before]
+
+    def broken_off(self, seconds: float) -> list[str]:
+        """The partial files whose writers died so long ago."""
+        before = time.time() - seconds
+        found = sorted(path for path in self.folder.rglob(".*.part") if _newest(path) < before)
+        return [path.relative_to(self.folder).as_posix() for path in found]
+
     @contextmanager
     def writing(self, key: str) -> Generator[Path]:
         """A place to write the file at; it appears under its key once the block ends well."""
@@ -64,3 +90,11 @@ class LocalStorage:
                 partial.replace(target)
             finally:
                 partial.unlink(missing_ok=True)
+
+
+def _newest(path: Path) -> float:
+    """When the file, or the newest in the folder, was last written or used. What is gone by now is not old."""
+    try:
+        return max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+    except FileNotFoundError:
+        return time.time()

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from infra.jobs.request import Request
 from tasks.audio import Samples
 from tasks.models import Report
 from tasks.song import Word
 from tasks.voice import Span
+
+Device = Literal["best", "cpu"]  # a GPU where there is one; or not even then
 
 ENGINES = {
     "faster-whisper": "tasks.transcribe.whisper",
@@ -30,6 +32,10 @@ class Engine(Protocol):
         """Engine and model, as users read it: "faster-whisper base"."""
         ...
 
+    def warm(self) -> None:
+        """Load what listening needs."""
+        ...
+
     def listen(
         self,
         samples: Samples,
@@ -44,12 +50,12 @@ class Engine(Protocol):
 
 
 class EngineModule(Protocol):
-    def ready(self, request: Request, report: Report) -> Engine:
+    def ready(self, request: Request, report: Report, device: Device) -> Engine:
         """The engine with all that it needs on this machine."""
         ...
 
 
-def engine(request: Request, report: Report) -> Engine:
+def engine(request: Request, report: Report, device: Device = "best") -> Engine:
     """The engine for a request; imported only now, for each brings its own heavy company."""
     module = cast(EngineModule, import_module(ENGINES["faster-whisper"]))
-    return module.ready(request, report)
+    return module.ready(request, report, device)

@@ -20,7 +20,7 @@ from tasks import models, voice
 from tasks.audio import RATE, Samples, clock
 from tasks.models import Report
 from tasks.song import Word
-from tasks.transcribe import Heard
+from tasks.transcribe import Device, Heard
 from tasks.voice import Span
 
 if TYPE_CHECKING:
@@ -53,10 +53,18 @@ WHISPER_TO_ISO = {"jw": "jv"}
 class FasterWhisper:
     model: str
     folder: Path
+    device: Device = "best"
 
     @property
     def name(self) -> str:
         return f"faster-whisper {Path(self.model).name}"
+
+    def warm(self) -> None:
+        self._loaded()
+        voice.speech(Samples(np.zeros(RATE, np.float32)))
+
+    def _loaded(self) -> WhisperModel:
+        return models.load(self.folder, models.device() if self.device == "best" else "cpu")
 
     def listen(
         self,
@@ -68,7 +76,7 @@ class FasterWhisper:
         report: Report,
     ) -> Heard:
         report(0.0, f"Loading the model {Path(self.model).name}")
-        whisper = models.load(self.folder)
+        whisper = self._loaded()
         language = _known(language, whisper, self.model)
         report(0.0, "Listening for singing")
         speech = voice.speech(samples)
@@ -88,8 +96,8 @@ class FasterWhisper:
         return Heard(tuple(words), WHISPER_TO_ISO.get(language, language) if words else None)
 
 
-def ready(request: Request, report: Report) -> FasterWhisper:
-    return FasterWhisper(*models.chosen(request, report))
+def ready(request: Request, report: Report, device: Device = "best") -> FasterWhisper:
+    return FasterWhisper(*models.chosen(request, report), device)
 
 
 def _known(language: str | None, whisper: WhisperModel, model: str) -> str | None:

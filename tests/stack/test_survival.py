@@ -39,6 +39,11 @@ def child(stack: RunningStack, words: str) -> psutil.Process:
     return eventually(look, within=60, what=f"a process of {words}")
 
 
+def singing(stack: RunningStack) -> psutil.Process:
+    """The warm child of the pool `cuda`."""
+    return child(stack, "--pool cuda").children()[0]
+
+
 def reaches(stack: RunningStack, id: str, percentage: int) -> None:
     eventually(lambda: stack.job(id).get("pct", 0) >= percentage, within=90, what=f"{percentage} % of job {id}")
 
@@ -63,7 +68,7 @@ def test_a_process_that_dies_is_started_again_and_that_is_said(fragile: RunningS
 def test_a_killed_transcription_is_tried_again(fragile: RunningStack) -> None:
     id = fragile.upload(VOCALS, preset="low", language="en", model="base")
     reaches(fragile, id, 30)
-    child(fragile, "prefect.engine").kill()
+    singing(fragile).kill()
     job = fragile.ended(id, within=180)
     assert job["status"] == "completed", job
     assert job["attempt"] == 2

@@ -177,6 +177,7 @@ def test_the_json_is_the_contracts_document() -> None:
         "artist": "An Artist",
         "videoId": "dQw4w9WgXcQ",
         "duration": 4000.0,
+        "quality": 0.902,  # (0.5 s × 0.9 + 0.75 s × 0.8 + 0.8 s × 1) / 2.05 s
         "processedAt": "2026-11-21T08:30:00.000Z",
     }
     assert (made["language"], made["engine"], made["notes"]) == ("en", "whisper", ["a note"])
