@@ -327,8 +327,10 @@ def test_submit_sends_each_song_and_waits(stack: RunningStack, place: Path) -> N
     assert stack.job(second.split()[0])["status"] == "error"
 
 
-def test_jobs_are_listed_shown_and_cancelled(stack: RunningStack) -> None:
-    id = cli("submit", MIX, "--data", stack.data).stdout.strip()
+def test_jobs_are_listed_shown_and_cancelled(stack: RunningStack, tmp_path: Path) -> None:
+    unheard = tmp_path / MIX.name  # what was made before would be done before it can be cancelled
+    unheard.write_bytes(MIX.read_bytes() + b"another")
+    id = cli("submit", unheard, "--data", stack.data).stdout.strip()
     shown = cli("jobs", id, "--cancel", "--data", stack.data)
     assert shown.returncode == 0, shown.stderr
     assert "cancelled" in shown.stdout

@@ -343,9 +343,9 @@ class OneJob(RuleBasedStateMachine):
 
     @rule(job=seen, message=st.sampled_from(MESSAGES))
     def note(self, job: Job, message: str) -> None:
-        waits = self.status is Status.QUEUED and (job.run_id, job.attempt) == (self.owner, self.attempt)
+        same = (job.run_id, job.attempt, job.status_message) == (self.owner, self.attempt, self.row["status_message"])
         table.note(job, message)
-        if waits:
+        if self.status in OPEN and same:
             assert row_of(self.id)["status_message"] == message
         else:
             assert row_of(self.id) == self.row
