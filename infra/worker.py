@@ -20,17 +20,26 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_flow_run
-from prefect.states import Crashed, Failed
+from prefect.states import Cancelled, Crashed, Failed
+from prefect.types import KeyValueLabels
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 from pydantic import Field
 
 from infra.runs import HANDED_BACK
-from infra.warm import parts
+from infra.warm import identity, parts
 from infra.warm.children import Care, Child, Children, Unfit
 
 if TYPE_CHECKING:
@@ -39,6 +48,10 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, WorkPool
 
 SCHEDULED = "prefect.flow-run.Scheduled"
+TAKEN_BY = "yt-lyrics.worker"  # a label of runs: see infra/warm/identity.py
+UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+ROUND = 10.0  # seconds between two looks for lost runs
+SETTLING = timedelta(seconds=15)  # a state this young may still be followed by its next
 DEAF = 2.0  # seconds before another try to hear events; the poll goes on meanwhile
 
 
@@ -113,6 +126,7 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmResult]):
             self._children = Children(self._limit or 1, care(self._work_pool), self._logger)
             self._children.open()
             self._runs_task_group.start_soon(self._wake)
+            self._runs_task_group.start_soon(self._bury_the_dead)
 
     # --- woken ---------------------------------------------------------------------------------
 
@@ -161,6 +175,35 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmResult]):
     async def _fetch_the_next(self) -> None:
         with suppress(Exception):  # the poll will
             await self.get_and_submit_flow_runs()
+
+    # --- lost runs -----------------------------------------------------------------------------
+
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        labels: KeyValueLabels = {"prefect.worker.name": self.name, "prefect.worker.type": self.type, TAKEN_BY: identity.ours()}
+        await self.client.update_flow_run_labels(flow_run_id, labels)
+
+    async def _bury_the_dead(self) -> None:
+        """Runs of this pool whose process is known to be gone are told as crashed, which frees their slots."""
+        pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[self._work_pool_name]))
+        unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)))
+        while True:
+            with suppress(Exception):  # Prefect is away: the next look follows
+                for run in await self.client.read_flow_runs(flow_run_filter=unfinished, work_pool_filter=pool):
+                    if run.state is not None and self._is_lost(run, run.state):
+                        self._logger.warning("Run %s was lost with its worker", run.id)
+                        end = Cancelled if run.state.is_cancelling() else Crashed
+                        await self.conclude(run.id, end(message="Its worker was killed"))
+            await anyio.sleep(ROUND)
+
+    def _is_lost(self, run: FlowRun, state: State) -> bool:
+        taken_by = run.labels.get(TAKEN_BY)
+        settled = datetime.now(UTC) - state.timestamp > SETTLING
+        if taken_by is None:  # by a worker that died at once, or not by one of ours
+            return settled and state.is_pending()
+        if taken_by != identity.ours():
+            return identity.is_gone(str(taken_by))
+        in_hand = run.id in self._submitting_flow_run_ids or run.id in self.limiter.statistics().borrowers
+        return settled and not in_hand
 
     # --- run -----------------------------------------------------------------------------------
 

@@ -227,6 +227,23 @@ def test_children_die_with_their_worker(server: PrefectServer, tmp_path: Path) -
         eventually(lambda: not psutil.pid_exists(child), within=10, what="the end of the child")
 
 
+def test_the_next_worker_tells_which_runs_were_lost_with_the_last(server: PrefectServer, tmp_path: Path) -> None:
+    server.make_pool("relay", preload=PRELOAD)
+    with a_worker(server, "relay") as first:
+        lost = server.run("deaf", "relay", place=str(tmp_path / "a"))
+        pid_of(tmp_path / "a")
+        first.kill()
+        first.wait()
+    assert server.state(lost)["type"] == "RUNNING"
+    with a_worker(server, "relay"):
+        state = server.ended(lost, within=15)
+        assert (state["type"], state["message"]) == ("CRASHED", "Its worker was killed")
+        living = server.run("listening", "relay", place=str(tmp_path / "b"), seconds=12)
+        pid_of(tmp_path / "b")
+        with a_worker(server, "relay"):  # a second one leaves alone what the first is on
+            assert server.ended(living, within=30)["type"] == "COMPLETED"
+
+
 def test_a_pool_is_made_by_the_one_command_that_an_operator_types(server: PrefectServer, tmp_path: Path) -> None:
     with a_worker(server, "unheard-of"):
         made = server.call("GET", "/work_pools/unheard-of")

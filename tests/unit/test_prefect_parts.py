@@ -95,6 +95,9 @@ def test_the_engine_runs_a_flow_run_as_its_own_module_does() -> None:
         "get_and_submit_flow_runs",
         "_initialize_after_sync",
         "_release_limit_slot",
+        "_get_scheduled_flow_runs",
+        "_propose_submitting_state",
+        "_give_worker_labels_to_flow_run",
         "get_default_base_job_template",
     ],
 )
@@ -103,7 +106,9 @@ def test_the_worker_has_the_methods_that_ours_extends(method: str) -> None:
 
     assert callable(getattr(BaseWorker, method))
     assert callable(BaseJobConfiguration._base_environment)
-    assert {"_work_pool", "_limit", "_runs_task_group", "is_setup"} <= set(BaseWorker.__init__.__code__.co_names)
+    assert {"_work_pool", "_limit", "_runs_task_group", "_submitting_flow_run_ids", "is_setup"} <= set(
+        BaseWorker.__init__.__code__.co_names
+    )
 
 
 def test_hooks_are_left_to_the_worker_by_an_environment_variable() -> None:
@@ -136,3 +141,12 @@ def test_a_reason_of_ours_stands_in_for_prefects() -> None:
 
     assert parameters(StateProposer.propose_crashed) == {"self", "flow_run", "message"}
     assert "self._state_proposer = StateProposer" in inspect.getsource(FlowRunExecutorContext.__aenter__)
+
+
+def test_runs_are_fetched_by_the_call_that_ours_makes_with_a_limit() -> None:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.server.api.workers import get_scheduled_flow_runs
+
+    source = inspect.getsource(PrefectClient.get_scheduled_flow_runs_for_work_pool)
+    assert '"/work_pools/{name}/get_scheduled_flow_runs"' in source
+    assert {"work_queue_names", "scheduled_before", "limit"} <= parameters(get_scheduled_flow_runs)
