@@ -179,7 +179,11 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmResult]):
     # --- lost runs -----------------------------------------------------------------------------
 
     async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
-        labels: KeyValueLabels = {"prefect.worker.name": self.name, "prefect.worker.type": self.type, TAKEN_BY: identity.ours()}
+        labels: KeyValueLabels = {
+            "prefect.worker.name": self.name,
+            "prefect.worker.type": self.type,
+            TAKEN_BY: identity.ours(),
+        }
         await self.client.update_flow_run_labels(flow_run_id, labels)
 
     async def _bury_the_dead(self) -> None:

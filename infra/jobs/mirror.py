@@ -246,7 +246,6 @@ def act(job: Job, id: str, found: Finding) -> bool:
                 table.note(job, found)
             return False
         case Cancelled() if runs_of(job) == {id}:
-            table.close_run(id, Outcome.CANCELLED)
             table.cancel(job.id)
             return False
         case Cancelled():
@@ -280,14 +279,9 @@ def dismiss(id: str, run: FlowRun | None, now: datetime) -> None:
         if now - run.since > SILENT:
             runs.mark_crashed(id, "It was cancelled, and no worker is left to end it")
     else:
-        table.close_run(id, OUTCOMES.get(run.state_type, Outcome.CANCELLED) if run else Outcome.CANCELLED)
-
-
-OUTCOMES = {
-    StateType.COMPLETED: Outcome.BEATEN,
-    StateType.FAILED: Outcome.FAILED,
-    StateType.CRASHED: Outcome.CRASHED,
-}
+        # A failure of its own it has told itself: one that is not told was refused, for nobody waited for it.
+        beaten = run is not None and run.state_type is StateType.COMPLETED
+        table.close_run(id, Outcome.BEATEN if beaten else Outcome.CANCELLED)
 
 
 def reason(run: FlowRun) -> str:

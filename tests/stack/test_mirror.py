@@ -450,6 +450,13 @@ def test_the_run_of_a_cancelled_job_is_cancelled_in_prefect(mirrored: Prefect) -
     eventually(lambda: mirrored.state(run_of(job)) is StateType.CANCELLED, within=10, what="the end of its run")
 
 
+def test_a_provider_is_not_blamed_for_a_run_that_was_refused_because_its_job_was_cancelled(mirrored: Prefect) -> None:
+    job, leader, _ = a_race(mirrored)
+    table.cancel(job.id)
+    mirrored.put(leader, StateType.FAILED, message="This run no longer owns its job")
+    eventually(lambda: outcome(leader) == Outcome.CANCELLED, within=10, what="its outcome")
+
+
 def test_a_cancelled_run_that_nobody_ends_gives_its_slot_back(
     mirrored: Prefect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
