@@ -2,5 +2,9 @@
 
 python -m benchmarks.up        seconds to a ready stack, and to a stopped one
 python -m benchmarks.submit    milliseconds in which POST /api/jobs answers
+python -m benchmarks.pickup    seconds from creating a flow run to its first line, against Prefect's process worker
+python -m benchmarks.drain     short jobs a minute through everything; what a thousand waiting jobs cost
+python -m benchmarks.overhead  seconds that all around the work costs a real song
+python -m benchmarks.memory    whether a warm child's memory stays flat over 200 songs
 python -m benchmarks.words     words, times and speed against plain faster-whisper on the demo song
 """

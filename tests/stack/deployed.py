@@ -13,7 +13,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import yaml
 
 from infra import database as db
 from infra import engine, runs
@@ -31,11 +30,8 @@ VOCALS = DEMO / "harbor-light.vocals.opus"
 
 @contextmanager
 def a_deployed_prefect(cluster: Postgres) -> Generator[PrefectServer]:
-    deployed = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     with a_prefect_server(cluster, PREFECT_UI_ENABLED="false") as server:
-        for pool in {deployment["work_pool"]["name"] for deployment in deployed}:
-            server.make_pool(pool)
-        done = python("-m", "prefect", "--no-prompt", "deploy", "--all", environment=server.environment)
+        done = python("-m", "flows.cli", "deploy", environment=server.environment)
         assert done.returncode == 0, done.stdout + done.stderr
         yield server
 

@@ -26,23 +26,16 @@ from infra.jobs.run import Run
 from infra.jobs.stages import Stage, silent
 from infra.jobs.states import Status
 from infra.settings import settings
-from infra.stack.postgres import Postgres
 from infra.storage import storage
 from tasks import cache, models
 from tasks.publish import Published
 from tasks.song import Line, Song, Word
 from tasks.transcribe import whisper
 from tests.fakes.runpod import RunPodServer
-from tests.stack.deployed import House, a_deployed_prefect, a_house, forget_prefect, uploaded
+from tests.stack.deployed import House, a_house, forget_prefect, uploaded
 from tests.workers import PrefectServer
 
 SONG = Song((Line((Word("Harbor", 1.0, 1.5, 0.9), Word("light", 1.5, 2.0, 0.8))),), "en", 3.0, engine="another")
-
-
-@pytest.fixture(scope="module")
-def prefect(cluster: Postgres) -> Generator[PrefectServer]:
-    with a_deployed_prefect(cluster) as server:
-        yield server
 
 
 @pytest.fixture
@@ -369,6 +362,9 @@ def without(prefect: PrefectServer, name: str) -> Generator[None]:
     finally:
         same = (
             "name",
+            "description",
+            "parameter_openapi_schema",
+            "enforce_parameter_schema",
             "flow_id",
             "entrypoint",
             "work_pool_name",

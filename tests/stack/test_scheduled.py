@@ -21,21 +21,14 @@ from infra.jobs.job import Job
 from infra.jobs.request import PIPELINE_VERSION, Provider, Queue, Request
 from infra.jobs.run import Run
 from infra.jobs.states import Status
-from infra.stack.postgres import Postgres
 from infra.storage import storage
 from tests.running import eventually
-from tests.stack.deployed import House, a_deployed_prefect, a_house, uploaded
+from tests.stack.deployed import House, a_house, uploaded
 from tests.workers import PrefectServer
 
 DAY = 24 * 3600.0
 SOON = datetime.now(UTC) + timedelta(days=3)
 COOKIES = f".youtube.com\tTRUE\t/\tTRUE\t{SOON.timestamp():.0f}\tLOGIN_INFO\tvalue\n"
-
-
-@pytest.fixture(scope="module")
-def prefect(cluster: Postgres) -> Generator[PrefectServer]:
-    with a_deployed_prefect(cluster) as server:
-        yield server
 
 
 @pytest.fixture
