@@ -17,6 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from infra.errors import UserError
+from infra.jobs.request import Provider
 from infra.settings import Settings
 from infra.stack.lock import running
 
@@ -177,6 +178,13 @@ def gpu(settings: Settings) -> Answer:
     return Verdict.MISSING, f"none: transcription runs here, on {cores} cores, about {SPEED_OF_BASE}× real time (base)"
 
 
+def providers(settings: Settings) -> Answer:
+    routes = ", ".join(settings.routes)
+    if Provider.MODAL in settings.routes and find_spec("modal") is None:
+        return Verdict.MISSING, f"{routes}, but Modal's package is missing: install the extra modal"
+    return Verdict.GOOD, f"{routes}{'; each song goes where history says' if len(settings.routes) > 1 else ''}"
+
+
 def engines(settings: Settings) -> Answer:
     given = [
         name
@@ -206,5 +214,6 @@ CHECKS: dict[str, Callable[[Settings], Answer]] = {
     "deno": deno,
     "weights": weights,
     "gpu": gpu,
+    "providers": providers,
     "engines": engines,
 }

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.abc
+import httpx
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
@@ -31,7 +32,6 @@ from prefect.client.schemas.objects import State, StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
-from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_flow_run
 from prefect.states import Cancelled, Crashed, Failed
 from prefect.types import KeyValueLabels
@@ -160,8 +160,10 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmResult]):
         try:
             path = "/work_pools/{name}/get_scheduled_flow_runs"
             answer = await self.client.request("POST", path, path_params={"name": self._work_pool_name}, json=asked)
-        except ObjectNotFound:  # the next heartbeat makes the pool
-            return []
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == httpx.codes.NOT_FOUND.value:  # the next heartbeat makes the pool
+                return []
+            raise
         return [WorkerFlowRunResponse.model_validate(run) for run in answer.json()]
 
     async def _propose_submitting_state(self, flow_run: FlowRun) -> None:
@@ -205,7 +207,8 @@ class WarmWorker(BaseWorker[WarmConfiguration, WarmVariables, WarmResult]):
         if taken_by is None:  # by a worker that died at once, or not by one of ours
             return settled and state.is_pending()
         if taken_by != identity.ours():
-            return identity.is_gone(str(taken_by))
+            # One that is pending may have been taken a moment ago, and carry the label of its last time.
+            return identity.is_gone(str(taken_by)) and (settled or not state.is_pending())
         in_hand = run.id in self._submitting_flow_run_ids or run.id in self.limiter.statistics().borrowers
         return settled and not in_hand
 
