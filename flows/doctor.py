@@ -101,11 +101,11 @@ def database(settings: Settings) -> Answer:
 def prefect(settings: Settings) -> Answer:
     if settings.prefect_api_url is None:
         return Verdict.GOOD, "the embedded server (no PREFECT_API_URL)"
-    key = settings.prefect_api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
     shown = re.sub(r"//[^/]*@", "//", settings.prefect_api_url)
     try:
-        answer = httpx.get(f"{settings.prefect_api_url.rstrip('/')}/health", headers=headers, timeout=5)
+        answer = httpx.get(
+            f"{settings.prefect_api_url.rstrip('/')}/health", headers=settings.prefect_headers, timeout=5
+        )
     except (httpx.InvalidURL, httpx.UnsupportedProtocol):
         return Verdict.BROKEN, "PREFECT_API_URL is no address, such as http://127.0.0.1:4200/api"
     except httpx.TransportError:

@@ -22,9 +22,7 @@ TIMEOUT = 10.0  # seconds
 def client() -> httpx.Client:
     if not settings().prefect_api_url:
         raise EngineAway
-    key = settings().prefect_api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    return httpx.Client(base_url=settings().prefect_api_url or "", headers=headers, timeout=TIMEOUT)
+    return httpx.Client(base_url=settings().prefect_api_url or "", headers=settings().prefect_headers, timeout=TIMEOUT)
 
 
 def call(method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout: float = TIMEOUT) -> Any:

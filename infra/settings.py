@@ -149,6 +149,12 @@ class Settings(BaseSettings):
         return self.yt_lyrics_data.expanduser().absolute()
 
     @property
+    def prefect_headers(self) -> dict[str, str]:
+        """What each call of a Prefect server that asks for a key must carry."""
+        key = self.prefect_api_key
+        return {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
+
+    @property
     def max_seconds(self) -> float:
         return self.max_minutes * 60
 

@@ -65,9 +65,7 @@ def what_is_deployed(prefect_yaml: Path) -> str:
 @cache
 def _client() -> httpx.AsyncClient:
     """One: making it costs more than many calls."""
-    key = settings().prefect_api_key
-    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}
-    return httpx.AsyncClient(timeout=30, headers=headers)
+    return httpx.AsyncClient(timeout=30, headers=settings().prefect_headers)
 
 
 async def answers(url: str) -> bool:

@@ -16,7 +16,8 @@ import pytest
 from infra.jobs.request import Format
 from tasks.render import read
 from tests.fakes.media import MediaServer
-from tests.running import DEMO, ROOT, RunningStack, eventually
+from tests.running import DEMO, RunningStack, eventually
+from tests.stack.deployed import python
 
 MIX = DEMO / "harbor-light.mix.opus"
 
@@ -27,15 +28,7 @@ def get(stack: RunningStack, path: str, **request: Any) -> httpx.Response:
 
 def cli(stack: RunningStack, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "YT_LYRICS_DATA": str(stack.data)}
-    return subprocess.run(
-        [sys.executable, "-m", "flows.cli", *words],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    return python("-m", "flows.cli", *words, environment=environment)
 
 
 @pytest.fixture(scope="module")

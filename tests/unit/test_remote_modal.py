@@ -41,13 +41,6 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[ModalSe
     settings.cache_clear()
 
 
-@pytest.fixture
-def audio(tmp_path: Path) -> Audio:
-    path = tmp_path / "audio.opus"
-    path.write_bytes(b"sound of a song")
-    return Audio(path, 3.0, title="Harbor Light", artist="Nobody", video_id="abc")
-
-
 def sing(audio: Audio, row: Row | None = None, told: list[tuple[Stage, float, str]] | None = None) -> Song:
     report = silent if told is None else lambda *what: told.append(what)
     return modal.sing(audio, REQUEST, report, row or Row())
