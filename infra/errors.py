@@ -3,15 +3,22 @@
     UserError
     ├── Permanent            trying again gives the same answer
     │   ├── BadLink            ├── ForbiddenAddress   ├── HostNotAllowed   ├── NotOneSong
-    │   ├── LiveStream         ├── VideoUnavailable   ├── LinkRefused
-    │   ├── TooLong            ├── TooLarge
+    │   ├── NotAPlaylist       ├── EndlessMix         ├── PersonalList       ├── PlaylistUnavailable
+    │   ├── EmptyPlaylist      ├── TooManyLinks
+    │   ├── LiveStream         ├── LinkRefused        ├── TooLong            ├── TooLarge
+    │   ├── VideoUnavailable
+    │   │   ├── GeoBlocked         └── NeedsLogin
     │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio      ├── MissingFile
-    │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       ├── TakenOver
-    │   ├── ProviderNotReady   └── TooLargeToSend
+    │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       ├── KeyReused        ├── TakenOver
+    │   ├── ProviderNotReady   ├── TooLargeToSend     └── StorageRefused
     └── Passing              trying again later may work
-        ├── DownloadFailed     ├── SiteLimitsUs       ├── DiskFull
-        ├── DatabaseAway       ├── EngineAway         ├── NotDeployed        ├── WeightsAway
-        ├── ProviderAway       ├── ProviderFailed
+        ├── DownloadFailed
+        │   ├── SoundRefused       ├── StillPreparing     └── UnknownFailure
+        ├── SiteLimitsUs
+        │   ├── BotCheck           ├── RateLimited        └── AddressLimited
+        ├── DiskFull           ├── DatabaseAway       ├── EngineAway         ├── NotDeployed        ├── WeightsAway
+        ├── ProviderAway       ├── ProviderFailed     ├── StorageAway
+        ├── NotListed
         └── Interrupted
 
 Anything else that is raised is a bug of ours: users read `UNEXPECTED`, operators read the log.
@@ -89,12 +96,54 @@ class NotOneSong(Permanent):
     advice = "open one of its videos and paste that link"
 
 
+class NotAPlaylist(Permanent):
+    """This link leads to one video, not to a playlist or a channel."""
+
+    advice = "give it as one of the links instead"
+
+
+class EndlessMix(Permanent):
+    """This is a mix that YouTube makes up as one listens: it has no end, and is another one for everybody."""
+
+    advice = "give a playlist that somebody made, or the links of its videos"
+
+
+class PersonalList(Permanent):
+    """This list (Watch later, Liked, My mix) is another one for everybody who is signed in."""
+
+    advice = "put its videos into a playlist that can be seen by everybody, and give that one"
+
+
+class PlaylistUnavailable(Permanent):
+    """YouTube does not give out this {what}: {reason}"""
+
+
+class EmptyPlaylist(Permanent):
+    """This {what} holds no video that can be fetched."""
+
+
+class TooManyLinks(Permanent):
+    """These are {count} links; a batch takes at most {limit}."""
+
+    advice = "send them as several batches"
+
+
 class LiveStream(Permanent):
     """This is a live stream {when}; only finished videos can be transcribed."""
 
 
 class VideoUnavailable(Permanent):
     """YouTube does not give out this video: {reason}"""
+
+
+class GeoBlocked(VideoUnavailable):
+    """YouTube does not give out this video where this service stands: {reason}"""
+
+
+class NeedsLogin(VideoUnavailable):
+    """YouTube gives out this video only to those who are signed in: {reason}"""
+
+    advice = "cookies of an account that may see it, in YOUTUBE_COOKIES_B64, can help"
 
 
 class LinkRefused(Permanent):
@@ -145,6 +194,12 @@ class BadRequest(Permanent):
     """{what}"""
 
 
+class KeyReused(Permanent):
+    """This Idempotency-Key was used for another request within the last 24 hours."""
+
+    advice = "give each request a key of its own"
+
+
 class UnknownLanguage(Permanent):
     """ "{language}" is not a language code that the transcription knows, such as en, es or ja."""
 
@@ -180,6 +235,19 @@ class ProviderFailed(Passing):
     """The work on {provider} failed: {reason}."""
 
 
+# --- storage ----------------------------------------------------------------------------------
+
+
+class StorageRefused(Permanent):
+    """Cloudinary refuses: {reason}."""
+
+    advice = "`yt-lyrics doctor` says whether CLOUDINARY_URL works"
+
+
+class StorageAway(Passing):
+    """Cloudinary cannot be reached at the moment: {reason}."""
+
+
 # --- passing ----------------------------------------------------------------------------------
 
 
@@ -187,10 +255,34 @@ class DownloadFailed(Passing):
     """The download failed: {reason}"""
 
 
+class SoundRefused(DownloadFailed):
+    """YouTube shows this video, but refuses its sound: {reason}"""
+
+
+class StillPreparing(DownloadFailed):
+    """This live stream has just ended, and YouTube is still preparing its recording."""
+
+
+class UnknownFailure(DownloadFailed):
+    """The download failed for an unknown reason: {reason}"""
+
+
 class SiteLimitsUs(Passing):
     """YouTube limits this address at the moment: {reason}"""
 
     advice = "try again in an hour, or give cookies in YOUTUBE_COOKIES_B64"
+
+
+class BotCheck(SiteLimitsUs):
+    """YouTube wants to see that this service is not a bot: {reason}"""
+
+
+class RateLimited(SiteLimitsUs):
+    """YouTube limits this address for a while: {reason}"""
+
+
+class AddressLimited(SiteLimitsUs):
+    """YouTube limits this address until {until}."""
 
 
 class DiskFull(Passing):
@@ -205,6 +297,10 @@ class DatabaseAway(Passing):
 
 class EngineAway(Passing):
     """The job engine (Prefect) cannot be reached at the moment."""
+
+
+class NotListed(Passing):
+    """The {what} could not be listed: {reason}"""
 
 
 class NotDeployed(Passing):

@@ -3,7 +3,8 @@
 The threat: whoever may paste a link decides where this service connects to, from inside its network (SSRF): cloud
 metadata, databases, admin pages, the machine itself. The answer:
 
-- YouTube links are reduced to their 11-character id; the address that is fetched is built here.
+- YouTube links are reduced to their 11-character id, its playlists and channels to their checked id or name; the
+  address that is fetched is built here.
 - Other hosts are fetched from only if ALLOWED_HOSTS names them.
 - The addresses behind such a name are looked up here, all of them are checked, and the caller connects to one of
   those, so that a name cannot lead elsewhere on its second look-up (DNS rebinding). Each redirect starts anew.
@@ -22,18 +23,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Literal
-from urllib.parse import SplitResult, parse_qs, quote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
 
-from infra.errors import BadLink, DownloadFailed, ForbiddenAddress, HostNotAllowed, NotOneSong
+from infra.errors import (
+    BadLink,
+    DownloadFailed,
+    EndlessMix,
+    ForbiddenAddress,
+    HostNotAllowed,
+    NotOneSong,
+    PersonalList,
+)
 
 Address = IPv4Address | IPv6Address
 Kind = Literal["youtube", "web", "upload"]
+Many = Literal["playlist", "channel"]
 
 LONGEST = 2048  # characters of a link
 SHOWN = 80  # characters of a link that are repeated in a message
 
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-]{11}(?![A-Za-z0-9_-])")
 _NOT_AN_ID = frozenset({"videoseries", "live_stream"})  # of 11 characters too: embedded players of many videos
+_LIST_ID = re.compile(r"(?:VL)?([A-Za-z0-9_-]{2,128})")  # VL stands before it in the addresses of YouTube Music
+_MIX = re.compile(r"RD(?!CLAK5uy_)")  # made up as one listens; of these YouTube's editors alone make finite ones
+_PERSONAL = frozenset({"WL", "LL", "LM", "RDMM"})  # another list for everybody who is signed in
+_CHANNEL_ID = re.compile(r"UC[A-Za-z0-9_-]{22}")
+_ALBUM_ID = re.compile(r"MPREb_[A-Za-z0-9_-]{4,64}")
+_LONGEST_NAME = 100  # characters of a channel's name in its address; YouTube's handles have 30
 _UPLOAD_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -58,6 +74,15 @@ class Link:
         return f"upload:{self.key}" if self.kind == "upload" else self.url
 
 
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Many videos: a playlist or an album, or what a channel shows."""
+
+    kind: Many
+    url: str
+    id: str  # with an @ before a channel's handle, c/ or user/ before its older names
+
+
 def parse(text: str, allowed_hosts: Sequence[str]) -> Link:
     """The one song that the text leads to. Looks up no name: `resolve` does, before a connection."""
     text = text.strip()
@@ -68,6 +93,17 @@ def parse(text: str, allowed_hosts: Sequence[str]) -> Link:
     if _is_youtube(host):
         return _youtube(parts, host, text)
     return _web(parts, host, allowed_hosts)
+
+
+def collection(text: str) -> Collection | None:
+    """The list of videos that the text leads to, even where it leads to one of them, too. None if there is no list."""
+    text = text.strip()
+    if text.startswith("upload:"):
+        return None
+    parts = _split(text)
+    if not _is_youtube(_host(parts, text)):
+        return None
+    return _channel(parts, text) or _playlist(parts, text)
 
 
 def resolve(host: str, port: int, allowed_hosts: Sequence[str]) -> list[Address]:
@@ -83,11 +119,15 @@ def resolve(host: str, port: int, allowed_hosts: Sequence[str]) -> list[Address]
 # --- text to parts ----------------------------------------------------------------------------
 
 
-def _bad(text: str) -> BadLink:
+def shown(text: str) -> str:
     """The link as its owner knows it, without what could be a password in it and without what cannot be shown."""
     text = re.sub(r"(//|^)[^/@]*@", r"\1…@", text)
     text = "".join(character if character.isprintable() else "�" for character in text)
-    return BadLink(link=text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _bad(text: str) -> BadLink:
+    return BadLink(link=shown(text))
 
 
 def _upload(text: str) -> Link:
@@ -161,9 +201,16 @@ def _belongs(host: str, *sites: str) -> bool:
     return any(host == site or host.endswith("." + site) for site in sites)
 
 
+def _path(parts: SplitResult) -> list[str]:
+    return [part for part in parts.path.split("/") if part]
+
+
+def _query(parts: SplitResult) -> dict[str, str]:
+    return {name: values[0] for name, values in parse_qs(parts.query, separator="&").items()}
+
+
 def _youtube(parts: SplitResult, host: str, text: str) -> Link:
-    place = [part for part in parts.path.split("/") if part]
-    asked = {name: values[0] for name, values in parse_qs(parts.query, separator="&").items()}
+    place, asked = _path(parts), _query(parts)
     id = _video_id(place, asked, short=host.endswith("youtu.be"))
     if id:
         return Link("youtube", url=f"https://www.youtube.com/watch?v={id}", id=id)
@@ -188,6 +235,53 @@ def _video_id(place: list[str], asked: dict[str, str], *, short: bool) -> str | 
     # What follows the id (as in "?v=ID?t=5") is ignored, as YouTube does.
     found = _VIDEO_ID.match(candidate)
     return found[0] if found and found[0] not in _NOT_AN_ID else None
+
+
+def _playlist(parts: SplitResult, text: str) -> Collection | None:
+    match _path(parts):
+        case ["browse", id, *_] if _ALBUM_ID.fullmatch(id):
+            return Collection("playlist", f"https://music.youtube.com/browse/{id}", id)
+        case ["browse", id, *_]:
+            candidate = id if id.startswith("VL") else ""
+        case _:
+            candidate = _query(parts).get("list")
+    if candidate is None:
+        return None
+    found = _LIST_ID.fullmatch(candidate)
+    if not found:
+        raise _bad(text)
+    id = found[1]
+    if id in _PERSONAL:
+        raise PersonalList
+    if _MIX.match(id):
+        raise EndlessMix
+    return Collection("playlist", f"https://www.youtube.com/playlist?list={id}", id)
+
+
+def _channel(parts: SplitResult, text: str) -> Collection | None:
+    """Whichever of its tabs is open: its videos are meant."""
+    match _path(parts):
+        case [first, *_] if first.startswith("@"):
+            place, name = "@", first[1:]
+        case [("c" | "user") as first, name, *_]:
+            place = f"{first}/"
+        case ["channel", id, *_]:
+            place, name = "channel/", id if _CHANNEL_ID.fullmatch(id) else ""
+        case ["browse", id, *_] if _CHANNEL_ID.fullmatch(id):
+            place, name = "channel/", id
+        case _:
+            return None
+    name = unicodedata.normalize("NFC", unquote(name))
+    if len(name) > _LONGEST_NAME or not all(map(_may_name_a_channel, name)) or not any(map(str.isalnum, name)):
+        raise _bad(text)
+    return Collection(
+        "channel", f"https://www.youtube.com/{place}{quote(name)}", f"{place}{name}".removeprefix("channel/")
+    )
+
+
+def _may_name_a_channel(character: str) -> bool:
+    """Letters of any script with their marks, digits, and the few signs that YouTube takes."""
+    return unicodedata.category(character)[0] in "LMN" or character in "._-·"
 
 
 # --- other hosts ------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     prefect_api_key: SecretStr | None = Field(default=None, description="Key for that Prefect server, if it asks one.")
     cloudinary_url: SecretStr | None = Field(
         default=None,
-        description="cloudinary://KEY:SECRET@CLOUD; results go there instead of the data folder. Not used yet.",
+        description="cloudinary://KEY:SECRET@CLOUD; audio and results go there instead of the data folder.",
     )
 
     # The HTTP service
@@ -70,6 +70,19 @@ class Settings(BaseSettings):
         default=None, description="YouTube cookies as the text of a Netscape cookies file."
     )
     youtube_cookies_b64: SecretStr | None = Field(default=None, description="The same, base64-encoded.")
+    pot_provider_url: str | None = Field(
+        default=None,
+        description="Address of a bgutil PO-token provider, as http://127.0.0.1:4416; needs the extra pot.",
+    )
+    fetch_on_modal: bool = Field(
+        default=False, description="Whether Modal fetches what YouTube refuses to this machine's address."
+    )
+    downloads_per_egress: int = Field(
+        default=2, gt=0, description="Downloads at a time from one address; afterwards Prefect's limit youtube-… says."
+    )
+    egress: str = Field(
+        default="here", min_length=1, description="Name of the address that YouTube sees this machine at."
+    )
 
     # Engines
     groq_api_key: SecretStr | None = Field(default=None, description="Transcribe on Groq. Not used yet.")
@@ -113,6 +126,11 @@ class Settings(BaseSettings):
     keep_audio_days: float | None = Field(
         default=90.0, gt=0, description="Days that kept audio which nobody uses stays; never deletes none."
     )
+    max_audio_gb: float | None = Field(
+        default=50.0,
+        gt=0,
+        description="Most GB of audio kept on this machine; what was not used for longest goes; never is no limit.",
+    )
     keep_runs_days: float = Field(default=30.0, gt=0, description="Days that ended runs stay in Prefect.")
 
     @field_validator("frontend_origin", "allowed_hosts", "providers", mode="before")
@@ -130,7 +148,7 @@ class Settings(BaseSettings):
             value = dict(_price(part) for part in value.split(",") if part.strip())
         return {**PRICES, **cast("Mapping[Provider, float]", value)} if isinstance(value, Mapping) else value
 
-    @field_validator("keep_audio_days", mode="before")
+    @field_validator("keep_audio_days", "max_audio_gb", mode="before")
     @classmethod
     def _read_never(cls, value: Any) -> Any:
         return None if value == NEVER else value

@@ -64,9 +64,18 @@ class Song:
 
 
 @dataclass(frozen=True, slots=True)
+class Chapter:
+    title: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
 class Audio:
     path: Path
     duration: float
     title: str | None = None
     artist: str | None = None
     video_id: str | None = None
+    thumbnail: str | None = None  # its address
+    chapters: tuple[Chapter, ...] = ()

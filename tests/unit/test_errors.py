@@ -85,15 +85,12 @@ def test_every_error_says_whether_trying_again_may_help(error: type[UserError]) 
 
 def test_every_error_stands_in_the_modules_tree_below_its_parent() -> None:
     parents: dict[str, str] = {}
-    parent = UserError.__name__
+    last = {0: UserError.__name__}  # the last name in each column
     for line in (errors.__doc__ or "").splitlines():
-        names = re.findall(r"[├└]── (\w+)", line)
-        if names and not line.startswith((" " * 8, "    │")):
-            parent = names[0]
-            names = names[:1]
-            parents[parent] = UserError.__name__
-        else:
-            parents |= dict.fromkeys(names, parent)
+        if names := re.findall(r"[├└]── (\w+)", line):
+            column = re.search("[├└]", line).start()  # pyright: ignore
+            parents |= dict.fromkeys(names, last[column - 4])
+            last[column] = names[-1]
     assert parents == {error.__name__: error.__bases__[0].__name__ for error in EVERY_ERROR[1:]}
 
 

@@ -52,6 +52,7 @@ OF_THEIR_OWN: dict[str, st.SearchStrategy[Any]] = {
     "prices": st.dictionaries(st.sampled_from(Provider), prices),
     "poor_quality": st.floats(0, 1),
     "dollar_seconds": prices,
+    "fetch_on_modal": st.booleans(),
     "keep_audio_days": st.none() | st.floats(0, exclude_min=True),
 }
 
