@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from prefect import flow, task
@@ -21,9 +21,9 @@ from infra.jobs.run import Run
 from infra.jobs.stages import Progress, Stage
 from infra.jobs.states import Outcome, Status
 from infra.settings import settings
-from infra.storage import storage
+from infra.storage import here, storage
 from tasks import cache, gpu
-from tasks.publish import Published, folder_of, publish
+from tasks.publish import Published, folder_of, publish, unpublish
 from tasks.song import Audio, Song
 
 
@@ -33,8 +33,8 @@ def sing_task(run: Run, provider: Provider, report: Progress) -> Song:
 
 
 @task(name="publish", retry_condition_fn=is_passing, **RETRYING)
-def publish_task(folder: str, song: Song) -> Published:
-    return publish(storage(), folder, song)
+def publish_task(folder: str, song: Song, job: str) -> Published:
+    return publish(storage(), folder, song, job)
 
 
 @flow(name="transcribe", flow_run_name="transcribe {job}", retries=0)
@@ -54,7 +54,7 @@ async def transcribe(job: str, attempt: int = 1, provider: Provider = Provider.C
         bar.report(Stage.PUBLISH, 0.0, "Publishing")
         folder = folder_of(job, provider if racing else None)
         with removed_if_beaten(folder, racing=racing):
-            published = publish_task(folder, song)
+            published = publish_task(folder, song, job)
             run.complete(
                 results_url=published.results_url,
                 files=published.files,
@@ -67,7 +67,7 @@ async def transcribe(job: str, attempt: int = 1, provider: Provider = Provider.C
                 pipeline=PIPELINE_VERSION,
             )
     if run.job.fingerprint:
-        cache.forget_song(storage(), run.job.fingerprint)
+        cache.forget_song(here(), run.job.fingerprint)
     bar.done()
     show_song(job, song, published)
 
@@ -88,12 +88,12 @@ def is_race(job: Job | None) -> bool:
 def sung(run: Run, provider: Provider, report: Progress) -> Song:
     """The song, kept until it is published; an attempt that died while it published had it already."""
     fingerprint = run.job.fingerprint
-    if fingerprint and (kept := cache.kept_song(storage(), fingerprint)):
+    if fingerprint and (kept := cache.kept_song(here(), fingerprint)):
         report(Stage.LINES, 1.0, "The words are here already: nothing is sung again")
         return kept
     song = sing(run, provider, report)
     if fingerprint:
-        cache.keep_song(storage(), fingerprint, song)
+        cache.keep_song(here(), fingerprint, song)
     return song
 
 
@@ -139,7 +139,8 @@ def removed_if_beaten(folder: str, *, racing: bool) -> Generator[None]:
         yield
     except TakenOver:
         if racing:
-            storage().remove(folder)
+            with suppress(UserError):  # a storage that is away keeps them
+                unpublish(storage(), folder)
         raise
 
 
@@ -175,11 +176,15 @@ def ended_from_outside(run: Run) -> Outcome:
 
 
 def audio_of(job: Job) -> Audio:
-    name = job.title or "the audio"
-    if job.audio_key is None or not storage().exists(job.audio_key):
-        raise MissingFile(name=name)
+    missing = MissingFile(name=job.title or "the audio")
+    if job.audio_key is None:
+        raise missing
+    try:
+        path = storage().file(job.audio_key)
+    except MissingFile:
+        raise missing from None
     return Audio(
-        path=storage().path(job.audio_key),
+        path=path,
         duration=float(job.duration or 0),
         title=job.title,
         artist=job.artist,

@@ -17,15 +17,14 @@ from prefect.states import Failed
 from flows.artifacts import show_report
 from infra import retention
 from infra.errors import told
-from infra.jobs import nightly
+from infra.jobs import admission, breakers, nightly
 from infra.jobs.request import Provider
 from infra.settings import settings
-from infra.storage import storage
-from tasks.download import cookies_content
+from infra.storage import LocalStorage, here, on_cloudinary, on_this_machine
+from tasks.download.cookies import cookies
 
 DAY = 24 * 3600.0  # seconds
 SOON = timedelta(days=7)
-LOGIN = frozenset({"LOGIN_INFO", "SID", "HSID", "SSID", "SAPISID", "__Secure-1PSID", "__Secure-3PSID"})  # YouTube's
 
 STEP: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
@@ -59,28 +58,44 @@ def old_audio() -> list[str]:
     days = settings().keep_audio_days
     if days is None:
         return ["all of it is kept"]
-    unused = storage().unused("audio", days * DAY)
     needed = {key.rpartition("/")[0] for key in nightly.open_audio()}
-    return [removed(key) for key in unused if key not in needed]
+    went = [
+        removed(store, key)
+        for store in on_this_machine()
+        for key in store.unused("audio", days * DAY)
+        if key not in needed
+    ]
+    return [*went, *(f"{key} on Cloudinary removed" for key in old_audio_on_cloudinary(days))]
+
+
+def old_audio_on_cloudinary(days: float) -> list[str]:
+    """It tells nobody what is used: our jobs do."""
+    store = on_cloudinary()
+    keys = nightly.unused_audio(days) if store else []
+    for key in keys:
+        assert store is not None
+        store.remove(key)
+        store.remove(f"{key.rpartition('/')[0]}/about.json")
+    return keys
 
 
 @task(name="Left by runs that died", **STEP)
 def leftovers() -> list[str]:
-    store = storage()
-    return [removed(key) for key in (*store.unused("stages", DAY), *store.unused("incoming", DAY))] + [
-        removed(key) for key in store.broken_off(DAY)
+    kept = here()
+    return [removed(kept, key) for key in (*kept.unused("stages", DAY), *kept.unused("incoming", DAY))] + [
+        removed(store, key) for store in on_this_machine() for key in store.broken_off(DAY)
     ]
 
 
 @task(name="Results without a job", **STEP)
 def orphans() -> list[str]:
-    folders = {key.removeprefix("transcriptions/"): key for key in storage().unused("transcriptions", DAY)}
+    folders = {key.removeprefix("transcriptions/"): key for key in here().unused("transcriptions", DAY)}
     unknown = nightly.unknown(folders)
     if len(unknown) > len(folders) / 2:
         return [
             f"{len(unknown)} of {len(folders)} belong to no job of this database; nothing is removed: is it theirs?"
         ]
-    return [removed(folders[job]) for job in sorted(unknown)]
+    return [removed(here(), folders[job]) for job in sorted(unknown)]
 
 
 @task(name="Interrupted jobs", **STEP)
@@ -103,24 +118,35 @@ def remote_calls() -> list[str]:
 
 
 @task(name="Cookies", **STEP)
-def cookies() -> list[str]:
-    content = cookies_content()
-    expires = login_expires(content)
-    if expires is None:
-        return ["no login in them: YouTube sees a stranger"] if content else []
-    left = expires - datetime.now(UTC)
-    if left > SOON:
-        return [f"good until {expires:%d %B %Y}"]
-    warning = f"YouTube's cookies {'expire' if left > timedelta() else 'expired'} on {expires:%d %B %Y}: give new ones"
-    get_run_logger().warning(warning)
-    return [warning]
+def login() -> list[str]:
+    given = cookies()
+    if given is None:
+        return []
+    if given.problem or given.expires is None:
+        return warned(given.problem or "The cookies never expire by themselves")
+    if any(way.name.startswith(breakers.STALE) and given.digest in way.name for way in breakers.all_closed()):
+        return warned("YouTube no longer accepts the cookies: give new ones")
+    if given.expires - datetime.now(UTC) <= SOON:
+        return warned(f"YouTube's cookies expire on {given.expires:%d %B %Y}: give new ones")
+    return [f"good until {given.expires:%d %B %Y}"]
 
 
-STEPS = [old_runs, old_audio, leftovers, orphans, interrupted, remote_calls, cookies]
+@task(name="What was remembered for a day", **STEP)
+def memories() -> list[str]:
+    keys, limits = admission.forget_keys(), breakers.forget()
+    return [f"{keys} keys of requests, {limits} limits of sites forgotten"] if keys or limits else []
 
 
-def removed(key: str) -> str:
-    storage().remove(key)
+STEPS = [old_runs, old_audio, leftovers, orphans, interrupted, remote_calls, login, memories]
+
+
+def warned(sentence: str) -> list[str]:
+    get_run_logger().warning(sentence)
+    return [sentence]
+
+
+def removed(store: LocalStorage, key: str) -> str:
+    store.remove(key)
     return f"{key} removed"
 
 
@@ -137,13 +163,3 @@ def cancel(provider: Provider, call: str) -> None:
             runpod.cancel(call)
         case Provider.CUDA | Provider.CPU:
             pass  # they are no calls
-
-
-def login_expires(cookies: str) -> datetime | None:
-    """When the first of the cookies that a login consists of expires; None without a login.
-
-    Each line: domain, subdomains, path, secure, expires, name, value.
-    """
-    lines = [line.split("\t") for line in cookies.splitlines()]
-    times = [int(line[4]) for line in lines if line[5] in LOGIN and int(line[4] or 0)]
-    return datetime.fromtimestamp(min(times), UTC) if times else None

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection
 from pathlib import Path
 
-from infra.errors import disk_writes
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from infra.errors import MissingFile, disk_writes
 from infra.jobs.request import Format
 from infra.links import Link
-from infra.storage import LocalStorage
+from infra.settings import settings
+from infra.storage import LocalStorage, Storage, here, on_this_machine
 from tasks.render import read, render
-from tasks.song import Audio, Song
+from tasks.song import Audio, Chapter, Song
 
 CHUNK = 1 << 20  # bytes
+GB = 10**9  # bytes
 
 
 def source_of(link: Link) -> str:
@@ -26,43 +30,64 @@ def source_of(link: Link) -> str:
     return "web-" + hashlib.sha256(link.url.encode()).hexdigest()[:32]
 
 
-def keep(store: LocalStorage, source: str, audio: Audio) -> tuple[str, Audio]:
+class About(BaseModel):
+    """What stands beside kept audio."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    title: str | None = None
+    artist: str | None = None
+    duration: float = 0.0
+    thumbnail: str | None = None
+    chapters: tuple[Chapter, ...] = ()
+
+
+def keep(store: Storage, source: str, audio: Audio, job: str | None = None) -> tuple[str, Audio]:
     """Move the fetched file into the storage; its key, and the audio as it stands there."""
     key = f"audio/{source}/audio{audio.path.suffix.lower()}"
-    store.keep(key, audio.path)
-    about = {"key": key, "title": audio.title, "artist": audio.artist, "duration": audio.duration}
-    store.put(f"audio/{source}/about.json", json.dumps(about).encode())
+    store.keep(key, audio.path, job=job)
+    known = {name: getattr(audio, name) for name in About.model_fields if name != "key"}
+    about = About(key=key, **known)
+    store.put(_about(source), about.model_dump_json().encode(), job=job)
     return key, _audio(store, source, about)
 
 
-def kept(store: LocalStorage, source: str) -> tuple[str, Audio] | None:
-    """The key and audio kept of this source, if any."""
+def kept(store: Storage, source: str) -> tuple[str, Audio] | None:
+    """The key and audio kept of this source, if any.
+
+    The system before this one kept sound on Cloudinary and nothing about it: how long it is must be heard.
+    """
     try:
-        about = json.loads(store.path(f"audio/{source}/about.json").read_bytes())
-        key: str = about["key"]
-    except (FileNotFoundError, ValueError, KeyError):
+        about = About.model_validate_json(store.read(_about(source)))
+    except (MissingFile, ValidationError):
+        about = About(key=f"audio/{source}/audio")
+    if not store.exists(about.key):
         return None
-    if not store.exists(key):
-        return None
-    store.touch(key)  # what is used stays
-    return key, _audio(store, source, about)
+    store.touch(about.key)  # what is used stays
+    return about.key, _audio(store, source, about)
 
 
-def keep_upload(store: LocalStorage, file: Path, name: str) -> str:
+def trim_audio(spare: Collection[str]) -> list[str]:
+    """Let go of the audio that nobody used for longest, down to MAX_AUDIO_GB; what went. Keys to spare are needed."""
+    most = settings().max_audio_gb
+    if most is None:
+        return []
+    return [key for store in on_this_machine() for key in store.trim("audio", most * GB, spare)]
+
+
+def keep_upload(store: Storage, file: Path, name: str) -> str:
     """Keep a file that a user brought, under what it holds; its key. The file itself stays."""
     digest = hashlib.sha256()
     with file.open("rb") as source:
         while chunk := source.read(CHUNK):
             digest.update(chunk)
-    title = Path(name).stem
     source_name = f"upload-{digest.hexdigest()[:32]}"
     key = f"audio/{source_name}/audio{safe_suffix(name)}"
     if not store.exists(key):
-        with store.writing(key) as partial, disk_writes(key), file.open("rb") as source, partial.open("wb") as target:
-            while chunk := source.read(CHUNK):
-                target.write(chunk)
-    about = {"key": key, "title": title, "artist": None, "duration": 0.0}
-    store.put(f"audio/{source_name}/about.json", json.dumps(about).encode())
+        with here().incoming() as place, disk_writes(key):
+            store.keep(key, Path(shutil.copyfile(file, place / "copy")))
+    store.put(_about(source_name), About(key=key, title=Path(name).stem).model_dump_json().encode())
     return source_name
 
 
@@ -74,8 +99,8 @@ def keep_song(store: LocalStorage, fingerprint: str, song: Song) -> None:
 def kept_song(store: LocalStorage, fingerprint: str) -> Song | None:
     """None, too, for one that another version kept and this one cannot read."""
     try:
-        return read(store.path(_stage(fingerprint)).read_text(encoding="utf-8"), Format.JSON)
-    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+        return read(store.read(_stage(fingerprint)).decode(), Format.JSON)
+    except (MissingFile, ValueError, LookupError, TypeError, AttributeError):
         return None
 
 
@@ -88,19 +113,17 @@ def _stage(fingerprint: str) -> str:
     return f"stages/{fingerprint}.json"
 
 
+def _about(source: str) -> str:
+    return f"audio/{source}/about.json"
+
+
 def safe_suffix(name: str) -> str:
     """The end of a file name, if it is one that a media file may carry."""
     suffix = Path(name).suffix.lower()
     return suffix if 1 < len(suffix) <= 6 and suffix[1:].isascii() and suffix[1:].isalnum() else ".bin"
 
 
-def _audio(store: LocalStorage, source: str, about: Mapping[str, object]) -> Audio:
-    duration = about.get("duration")
-    title, artist = about.get("title"), about.get("artist")
-    return Audio(
-        path=store.path(str(about["key"])),
-        duration=float(duration) if isinstance(duration, int | float) else 0.0,
-        title=str(title) if title else None,
-        artist=str(artist) if artist else None,
-        video_id=None if source.startswith(("web-", "upload-")) else source,
-    )
+def _audio(store: Storage, source: str, about: About) -> Audio:
+    known = about.model_dump(exclude={"key", "chapters"})
+    video_id = None if source.startswith(("web-", "upload-")) else source
+    return Audio(path=store.file(about.key), video_id=video_id, chapters=about.chapters, **known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.jobs.request import Format
-from infra.storage import LocalStorage
+from infra.storage import Storage
 from tasks.render import render
 from tasks.song import Song
 
@@ -16,10 +16,15 @@ class Published:
     files: dict[str, str]  # link by format
 
 
-def publish(store: LocalStorage, folder: str, song: Song) -> Published:
+def publish(store: Storage, folder: str, song: Song, job: str | None = None) -> Published:
     """Every format of the song. Publishing again writes the same keys."""
-    files = {fmt.value: store.put(f"{folder}/{_name(fmt)}", render(song, fmt).encode()) for fmt in Format}
+    files = {fmt.value: store.put(_key(folder, fmt), render(song, fmt).encode(), job=job) for fmt in Format}
     return Published(results_url=files[Format.JSON], files=files)
+
+
+def unpublish(store: Storage, folder: str) -> None:
+    for fmt in Format:
+        store.remove(_key(folder, fmt))
 
 
 def folder_of(job: str, racer: str | None = None) -> str:
@@ -27,5 +32,5 @@ def folder_of(job: str, racer: str | None = None) -> str:
     return f"transcriptions/{job}/{racer}" if racer else f"transcriptions/{job}"
 
 
-def _name(fmt: Format) -> str:
-    return f"{'results' if fmt is Format.JSON else 'subtitles'}.{fmt.value}"
+def _key(folder: str, fmt: Format) -> str:
+    return f"{folder}/{'results' if fmt is Format.JSON else 'subtitles'}.{fmt.value}"

@@ -43,6 +43,14 @@ ORDER BY completed_at LIMIT %(limit)s
 
 OPEN_AUDIO = "SELECT audio_key FROM jobs WHERE status IN ('queued', 'processing') AND audio_key IS NOT NULL"
 
+# Audio that no job asked for since; those of a week of nights, should one fail. What is removed twice is gone once.
+UNUSED_AUDIO = """
+SELECT audio_key FROM jobs WHERE audio_key IS NOT NULL GROUP BY audio_key
+HAVING bool_and(completed_at IS NOT NULL)
+  AND max(completed_at) BETWEEN now() - (%(days)s + 7) * interval '1 day' AND now() - %(days)s * interval '1 day'
+ORDER BY max(completed_at) LIMIT %(limit)s
+"""
+
 KNOWN = "SELECT id FROM jobs WHERE id = ANY (%(ids)s)"
 
 INTERRUPTED = """
@@ -86,6 +94,11 @@ def open_audio() -> set[str]:
     """The audio that jobs still need."""
     with connection() as conn:
         return {row["audio_key"] for row in conn.execute(OPEN_AUDIO.encode())}
+
+
+def unused_audio(days: float) -> list[str]:
+    """The keys of audio that no job used for so long."""
+    return [row["audio_key"] for row in table.rows(UNUSED_AUDIO, {"days": days, "limit": LIMIT})]
 
 
 def unknown(jobs: Iterable[str]) -> set[str]:

@@ -28,7 +28,9 @@ from tests.workers import PrefectServer
 
 DAY = 24 * 3600.0
 SOON = datetime.now(UTC) + timedelta(days=3)
-COOKIES = f".youtube.com\tTRUE\t/\tTRUE\t{SOON.timestamp():.0f}\tLOGIN_INFO\tvalue\n"
+COOKIES = "".join(
+    f".youtube.com\tTRUE\t/\tTRUE\t{SOON.timestamp():.0f}\t{name}\tvalue\n" for name in ("LOGIN_INFO", "SAPISID")
+)
 
 
 @pytest.fixture
@@ -286,3 +288,19 @@ def test_a_parameter_that_is_no_choice_is_refused(prefect: PrefectServer) -> Non
     answer = httpx.post(f"{prefect.api}/deployments/{deployment}/create_flow_run", json=body, timeout=30)
     assert answer.status_code == 409
     assert "loud" in answer.text
+
+
+def test_audio_that_no_job_used_for_long_is_known_from_the_rows(house: House) -> None:
+    for number, (days, status) in enumerate([(91, "completed"), (10, "completed"), (200, "completed"), (91, "queued")]):
+        id = completed(link(f"song{number}"))
+        ended = None if status == "queued" else f"{days} days"
+        house.sql(
+            "UPDATE jobs SET audio_key = %s, status = %s, completed_at = now() - %s::interval WHERE id = %s",
+            f"audio/{number}/audio.webm",
+            status,
+            ended,
+            id,
+        )
+    again = completed(link("song3"))
+    house.sql("UPDATE jobs SET audio_key = 'audio/3/audio.webm' WHERE id = %s", again)
+    assert nightly.unused_audio(90) == ["audio/0/audio.webm"]

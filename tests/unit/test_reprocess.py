@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flows.reprocess import Chosen, affordable, dollars_for, why_anew
-from flows.upkeep import login_expires
 from infra.jobs.job import Job
 from infra.jobs.nightly import Budget
 from infra.jobs.request import PIPELINE_VERSION, Provider
@@ -70,17 +68,3 @@ def test_a_song_says_why_it_is_made_anew() -> None:
         f"made by pipeline {PIPELINE_VERSION - 1} of {PIPELINE_VERSION}"
     )
     assert why_anew(a_song(3, pipeline=PIPELINE_VERSION, quality=0.31).job) == "its quality is 31%"
-
-
-def cookie(name: str, expires: int, domain: str = ".youtube.com") -> str:
-    return f"{domain}\tTRUE\t/\tTRUE\t{expires}\t{name}\tvalue\n"
-
-
-def test_cookies_are_as_old_as_the_first_part_of_the_login_that_expires() -> None:
-    text = cookie("PREF", 100) + cookie("SID", 2_000_000_000) + cookie("LOGIN_INFO", 1_900_000_000)
-    assert login_expires(text) == datetime.fromtimestamp(1_900_000_000, UTC)
-
-
-@pytest.mark.parametrize("text", ["", cookie("PREF", 100), cookie("SID", 0)])
-def test_cookies_without_a_login_expire_never(text: str) -> None:
-    assert login_expires(text) is None
