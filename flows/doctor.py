@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +20,7 @@ from infra.errors import UserError
 from infra.jobs.request import Provider
 from infra.settings import Settings
 from infra.stack.lock import running
+from infra.storage import CloudinaryStorage
 
 ROOM = 2 * 10**9  # bytes; weights, database and a few dozen songs
 SPEED_OF_BASE = 15  # times real time, base int8 on two cores: `python -m benchmarks.words` says 13 to 19
@@ -116,9 +117,11 @@ def prefect(settings: Settings) -> Answer:
 
 
 def storage(settings: Settings) -> Answer:
-    if settings.cloudinary_url is not None:
-        return Verdict.MISSING, "CLOUDINARY_URL is set, but this version keeps results in the data folder"
-    return Verdict.GOOD, f"{settings.data / 'files'}, served by the API"
+    if settings.cloudinary_url is None:
+        return Verdict.GOOD, f"{settings.data / 'files'}, served by the API"
+    there = CloudinaryStorage.at(settings.cloudinary_url.get_secret_value(), settings.data / "cache" / "files")
+    replace(there, timeout=5.0).check()
+    return Verdict.GOOD, f"Cloudinary, cloud {there.cloud}; copies in {there.copies.folder}"
 
 
 def ffmpeg(settings: Settings) -> Answer:
@@ -139,9 +142,26 @@ def deno(settings: Settings) -> Answer:
 
 
 def cookies(settings: Settings) -> Answer:
-    if settings.youtube_cookies_content or settings.youtube_cookies_b64:
-        return Verdict.GOOD, "given"
-    return Verdict.MISSING, "none: age-checked videos, and all when YouTube distrusts this address, are refused"
+    from tasks.download.cookies import cookies as read
+
+    given = read(settings)
+    if given is None:
+        return Verdict.MISSING, "none: age-checked videos, and all when YouTube distrusts this address, are refused"
+    if given.problem is not None:
+        return Verdict.MISSING, f"{given.problem.rstrip('.')}; they are not used"
+    return Verdict.GOOD, f"a login{f', good until {given.expires:%d %B %Y}' if given.expires else ''}"
+
+
+def routes(settings: Settings) -> Answer:
+    """The ways to YouTube's sound, in the order in which they are tried."""
+    from tasks.download.routes import ladder, tokens_problem
+
+    names = ", ".join(route.name for route in ladder(settings))
+    no_modal = settings.fetch_on_modal and find_spec("modal") is None
+    problem = "FETCH_ON_MODAL is set, but its package is missing: install the extra modal" if no_modal else None
+    if problem := problem or tokens_problem(settings):
+        return Verdict.MISSING, f"{names}; {problem.rstrip('.')}"
+    return Verdict.GOOD, names
 
 
 def weights(settings: Settings) -> Answer:
@@ -210,6 +230,7 @@ CHECKS: dict[str, Callable[[Settings], Answer]] = {
     "storage": storage,
     "links": links,
     "cookies": cookies,
+    "routes": routes,
     "ffmpeg": ffmpeg,
     "deno": deno,
     "weights": weights,

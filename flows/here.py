@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from flows.client import file_named, is_link
 from infra.errors import BadRequest, UnknownModel, disk_writes
 from infra.jobs.request import Format, Preset, Request
 from infra.jobs.stages import Progress as Report
+from infra.jobs.stages import Stage
 from infra.settings import settings
 from tasks.song import Audio, Song
 
@@ -40,14 +42,22 @@ def transcribed(song: str, request: Request, report: Report) -> tuple[str, Song]
     from tasks import gpu
     from tasks.audio import shown
     from tasks.download import download
+    from tasks.download.ladder import NoBreakers, climb
+    from tasks.download.routes import DIRECTLY, ladder
 
     if not is_link(song):
         path = file_named(song)
         name = Path(shown(path))
         heard = gpu.sing(Audio(path=path, duration=0.0, title=str(name)), request, report)
         return fitting(name.stem), replace(heard, title=name.stem)
+    link = links.parse(song, settings().allowed_hosts)
     with tempfile.TemporaryDirectory(prefix="yt-lyrics-") as folder:
-        audio = download(links.parse(song, settings().allowed_hosts), Path(folder), report)
+        audio = climb(
+            ladder(settings()) if link.kind == "youtube" else DIRECTLY,
+            lambda route: download(link, Path(folder), report, route),
+            NoBreakers(),
+            partial(report, Stage.DOWNLOAD, 0.0),
+        )
         return fitting(audio.title or audio.video_id or "song"), gpu.sing(audio, request, report)
 
 

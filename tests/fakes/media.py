@@ -8,9 +8,13 @@
         media.at("/truncated.opus"), media.at("/endless.opus"), media.at("/slow.opus?rate=100000")
         media.answer("/mine.mp3", Answer(b"…"))              whatever else a test needs
         media.video("myownvideo1", Video(title="Mine"))      a video of its own; VIDEOS are there from the start
+        media.video("tomembers00", Video(reason="Members only", plays_for=lambda asker: asker.signed_in))
+        media.limit("here", "botcheck")                      or "ratelimit", or None: for every video, until changed
 
 yt-dlp talks to it instead of to YouTube where its plugin is found and FAKE_YOUTUBE names the server. In this process:
 `with media.as_youtube():`. In a child process: `env={**os.environ, **media.environment()}`.
+FAKE_YOUTUBE_EGRESS is the address that it sees such a process at: "here", if not set.
+It is a provider of PO tokens too: POT_PROVIDER_URL may name it.
 By hand: `python -m tests.fakes.media` prints those variables and serves until interrupted.
 """
 
@@ -22,18 +26,26 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qs, urlsplit
+
+from tests.fakes import playlists
 
 ROOT = Path(__file__).parents[2]
 DEMO_SONG = ROOT / "flows" / "demo" / "harbor-light.mix.opus"
 PLUGIN = ROOT / "tests" / "fakes" / "youtube"  # what PYTHONPATH must hold for yt-dlp to find the plugin
 CHUNK = 1 << 14  # bytes
+TOKEN = "dG9rZW4tb2YtdGhlLWZha2U="  # the one PO token that this provider knows
+
+Limit = Literal["botcheck", "ratelimit"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,30 @@ class Answer:
     ends_after: int | None = None  # bytes, after which the connection breaks although more was promised
     rate: float | None = None  # bytes a second
     endless: bool = False  # the body again and again, no length promised
+    refused_from: int | None = None  # bytes, from which on a range is forbidden
+    needs_token: bool = False  # forbidden without a PO token
+
+
+def as_json(what: object, **more: Any) -> Answer:
+    return Answer(json.dumps(what).encode(), type="application/json", **more)
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks the player, as YouTube sees it."""
+
+    client: str = ""
+    egress: str = "here"
+    signed_in: bool = False
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str]) -> Self:
+        login = SimpleCookie(headers.get("cookie", "")).keys() >= {"LOGIN_INFO", "SAPISID"}
+        return cls(headers.get("x-client", ""), headers.get("x-egress", "here"), login)
+
+    @property
+    def limited_as(self) -> str:
+        return f"{self.egress}, signed in" if self.signed_in else self.egress
 
 
 @dataclass(frozen=True)
@@ -63,14 +99,34 @@ class Video:
     audio: str = "/harbor-light.opus"  # the path of its sound on this server
     http: int = 200  # what the player itself answers
     error_screen: dict[str, Any] = field(default_factory=dict)
+    plays_for: Callable[[Asker], bool] | None = None  # others get the reason; without one, no sound
+    chapters: tuple[tuple[str, str], ...] = ()  # when each begins, as 1:23, and its title
+    drm: bool = False
+    silent: bool = False  # no format at all
+    instead: bool = False  # of another video
+    rate: float | None = None  # bytes a second of the player's answer
+    rotates: bool = False  # a login is no longer valid once this video was looked at
+
+    def seen_by(self, asker: Asker) -> Video:
+        if self.plays_for is None:
+            return self
+        if self.plays_for(asker):
+            return replace(self, status="OK", reason=None, subreason=None, live=None, http=200, error_screen={})
+        return self if self.reason else replace(self, audio="/status/403")
 
     def player_response(self, id: str, server: str, size: int) -> dict[str, Any]:
         details: dict[str, Any] = {
-            "videoId": id,
+            "videoId": "instead0000" if self.instead else id,
             "title": self.title,
             "lengthSeconds": str(round(self.duration)),
             "isLiveContent": self.live is not None,
             "shortDescription": self._description(),
+            "thumbnail": {
+                "thumbnails": [
+                    {"url": f"{server}/{id}-{width}.jpg", "width": width, "height": width * 3 // 4}
+                    for width in (120, 480, 320)
+                ]
+            },
         }
         if self.live:
             details[self.live] = True
@@ -78,19 +134,23 @@ class Video:
         if self.subreason:
             message = {"reason": {"simpleText": self.reason}, "subreason": {"simpleText": self.subreason}}
             status["errorScreen"] = {"playerErrorMessageRenderer": message}
-        streams = [] if self.reason else [self._stream(server, size)]
+        streams = [] if self.reason or self.drm or self.silent else [self._stream(server, size)]
         return {
             "videoDetails": details,
             "playabilityStatus": status,
-            "streamingData": {"adaptiveFormats": streams},
+            "streamingData": {
+                "adaptiveFormats": streams,
+                **({"licenseInfos": [{"drmFamily": "WIDEVINE"}]} if self.drm else {}),
+            },
         }
 
     def _description(self) -> str:
         """The words from which yt-dlp learns an artist; YouTube writes them under music."""
+        chapters = "\n".join(f"{start} {title}" for start, title in self.chapters)
         if self.artist is None:
-            return "A song."
+            return f"A song.\n\n{chapters}"
         credits = f"{self.title} · {self.artist}\n\nAn Album\n\n℗ 2026 Fakes"
-        return f"Provided to YouTube by Fakes\n\n{credits}\n\nAuto-generated by YouTube."
+        return f"Provided to YouTube by Fakes\n\n{credits}\n\n{chapters}\n\nAuto-generated by YouTube."
 
     def _stream(self, server: str, size: int) -> dict[str, Any]:
         return {
@@ -130,16 +190,31 @@ VIDEOS = {
     "membersonly": Video(
         status="UNPLAYABLE",
         reason="Join this channel to get access to members-only content like this video, and other exclusive perks.",
+        plays_for=lambda asker: asker.signed_in,
     ),
+    "membersdrm0": Video(status="UNPLAYABLE", reason="Join this channel to get access to members-only content."),
     "agechecked0": Video(
         status="LOGIN_REQUIRED",
         reason="Sign in to confirm your age. This video may be inappropriate for some users.",
+        plays_for=lambda asker: asker.signed_in,
     ),
+    "musicpremiu": Video(status="UNPLAYABLE", reason="This video is only available to Music Premium members"),
     "geoblocked0": Video(
         status="UNPLAYABLE",
         reason="Video unavailable",
         subreason="The uploader has not made this video available in your country",
+        plays_for=lambda asker: asker.egress != "here",
     ),
+    "drmprotect0": Video(title="Only for their own players", drm=True),
+    "notembedded": Video(
+        status="UNPLAYABLE",
+        reason="Video unavailable",
+        subreason="Playback on other websites has been disabled by the video owner",
+    ),
+    "otherplayer": Video(title="What YouTube plays instead", instead=True),
+    "noformats00": Video(title="Seen, not heard", silent=True),
+    "pleasesign0": Video(status="LOGIN_REQUIRED", reason="Please sign in", plays_for=lambda asker: asker.signed_in),
+    "strangenews": Video(status="ERROR", reason="The hamster is asleep"),
     "onlytrailer": Video(
         status="UNPLAYABLE",
         reason="This video requires payment to watch.",
@@ -154,6 +229,7 @@ VIDEOS = {
     ),
     "ratelimited": Video(status="ERROR", reason="This content isn't available, try again later"),
     "toomany4290": Video(http=429),
+    "player40300": Video(http=403),
     "playerdown0": Video(http=503),
     "livenow0000": Video(title="Live now", live="isLive"),
     "upcoming000": Video(
@@ -162,12 +238,23 @@ VIDEOS = {
     "premiere000": Video(status="LIVE_STREAM_OFFLINE", reason="Premieres in 3 days", live="isUpcoming"),
     "justended00": Video(title="Live a minute ago", live="isPostLiveDvr"),
     "sound403000": Video(audio="/status/403"),
+    "expiredlink": Video(audio="/harbor-light.opus?expire=1"),
+    "midstream40": Video(audio="/midstream.opus"),
+    "otherclient": Video(plays_for=lambda asker: asker.client not in ("visionos", "web")),
+    "tokenneeded": Video(audio="/token.opus"),
+    "onlysignedn": Video(plays_for=lambda asker: asker.signed_in),
+    "onlyelsewhr": Video(plays_for=lambda asker: asker.egress != "here"),
+    "rotatedjar0": Video(title="The login is gone", rotates=True),
+    "withchapter": Video(chapters=(("0:00", "Verse"), ("0:20", "Chorus"), ("0:45", "Coda"))),
     "sound429000": Video(audio="/status/429"),
+    "trickleplay": Video(rate=20),
+    "tricklesoun": Video(audio="/slow.opus?rate=20"),
     "sound500000": Video(audio="/status/500"),
     "truncated00": Video(audio="/truncated.opus"),
     "endless0000": Video(audio="/endless.opus"),
     "slowsound00": Video(audio="/slow.opus?rate=200000"),
 }
+LIMITS: dict[Limit, Video] = {"botcheck": VIDEOS["botcheck000"], "ratelimit": VIDEOS["ratelimited"]}
 
 
 class MediaServer:
@@ -175,12 +262,20 @@ class MediaServer:
         self.song = song.read_bytes()
         self.host = host
         self.videos = dict(VIDEOS)
+        self.playlists = dict(playlists.PLAYLISTS)
         self.answers = {
             "/harbor-light.opus": Answer(self.song),
             "/truncated.opus": Answer(self.song, ends_after=len(self.song) // 3),
             "/endless.opus": Answer(self.song, endless=True),
             "/slow.opus": Answer(self.song),
+            "/midstream.opus": Answer(self.song, ends_after=len(self.song) // 3, refused_from=1),
+            "/token.opus": Answer(self.song, needs_token=True),
+            "/ping": Answer(
+                json.dumps({"version": version("bgutil-ytdlp-pot-provider")}).encode(), type="application/json"
+            ),
+            "/get_pot": Answer(json.dumps({"poToken": TOKEN}).encode(), type="application/json"),
         }
+        self.limits: dict[str, Limit] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []  # path and headers of each request, in their order
         self.stopping = threading.Event()
         self._server = ThreadingHTTPServer((host, port), type("Handler", (_Handler,), {"media": self}))
@@ -218,10 +313,17 @@ class MediaServer:
         self.videos[id] = video
         return f"https://youtu.be/{id}"
 
-    def environment(self) -> dict[str, str]:
+    def limit(self, egress: str, what: Limit | None) -> None:
+        """What YouTube says to all who ask from there; `here, signed in` are those who have a login."""
+        if what is None:
+            self.limits.pop(egress, None)
+        else:
+            self.limits[egress] = what
+
+    def environment(self, egress: str = "here") -> dict[str, str]:
         """What a child process needs so that its yt-dlp takes this server for YouTube."""
         path = [str(PLUGIN), *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {"FAKE_YOUTUBE": self.url, "PYTHONPATH": os.pathsep.join(path)}
+        return {"FAKE_YOUTUBE": self.url, "FAKE_YOUTUBE_EGRESS": egress, "PYTHONPATH": os.pathsep.join(path)}
 
     @contextmanager
     def as_youtube(self) -> Iterator[Self]:
@@ -236,24 +338,36 @@ class MediaServer:
             if before is not None:
                 os.environ["FAKE_YOUTUBE"] = before
 
-    def find(self, target: str) -> Answer:
+    def find(self, target: str, headers: Mapping[str, str]) -> Answer:
         parts = urlsplit(target)
         asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if found := re.fullmatch(r"/video/(.{11})\.json", parts.path):
-            return self._player(found[1])
+            return self._player(found[1], Asker.of(headers))
+        if found := re.fullmatch(r"/session/(.{11})", parts.path):
+            return Answer(b"rotated" if self._video(found[1]).rotates else b"valid", type="text/plain")
+        if parts.path.startswith("/youtubei/"):
+            call = parts.path.removeprefix("/youtubei/")
+            status, body = playlists.answer(self.playlists, call, json.loads(asked["asked"]))
+            return Answer(body, status=status, type="application/json")
         if found := re.fullmatch(r"/status/(\d{3})", parts.path):
             return Answer(b"a page in words", status=int(found[1]), type="text/plain")
         if parts.path == "/redirect":
             return Answer(status=302, location=asked["to"])
         answer = self.answers.get(parts.path, Answer(status=404))
+        expired = float(asked.get("expire", "inf")) < time.time()
+        if expired or (answer.needs_token and asked.get("pot") != TOKEN):
+            return Answer(status=403, type="text/plain")
         return Answer(answer.body, rate=float(asked["rate"])) if "rate" in asked else answer
 
-    def _player(self, id: str) -> Answer:
-        video = self.videos.get(id, Video(status="ERROR", reason="Video unavailable"))
-        sound = self.find(video.audio)
-        size = 0 if sound.endless or sound.status != 200 else len(sound.body)
-        response = video.player_response(id, self.url, size)
-        return Answer(json.dumps(response).encode(), status=video.http, type="application/json")
+    def _video(self, id: str) -> Video:
+        return self.videos.get(id, Video(status="ERROR", reason="Video unavailable"))
+
+    def _player(self, id: str, asker: Asker) -> Answer:
+        limit = self.limits.get(asker.limited_as)
+        video = LIMITS[limit] if limit else self._video(id).seen_by(asker)
+        sound = self.answers.get(urlsplit(video.audio).path, Answer())
+        size = 0 if sound.endless else len(sound.body)
+        return as_json(video.player_response(id, self.url, size), status=video.http, rate=video.rate)
 
 
 def install_plugin() -> None:
@@ -273,17 +387,25 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 10  # seconds, so that no client keeps the server from closing
 
     def do_GET(self) -> None:
-        self.media.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-        answer = self.media.find(self.path)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.media.asked.append((self.path, headers))
+        answer = self.media.find(self.path, headers)
         # A client that has had enough closes the connection.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._say(answer)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.do_GET()
 
     def _say(self, answer: Answer) -> None:
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start, end = 0, len(answer.body)
         if asked and answer.status == 200 and not answer.endless:
             start, end = int(asked[1]), min(int(asked[2] or end) + 1, end)
+            if answer.refused_from is not None and start >= answer.refused_from:
+                answer = Answer(status=403)
+                start, end = 0, 0
         ranged = asked is not None and answer.status == 200 and not answer.endless
         self.send_response(206 if ranged else answer.status)
         self.send_header("Content-Type", answer.type)
@@ -297,9 +419,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(answer, start, end if answer.ends_after is None else min(end, answer.ends_after))
 
     def _send(self, answer: Answer, start: int, end: int) -> None:
+        step = min(CHUNK, max(1, int(answer.rate / 20))) if answer.rate else CHUNK
         while not self.media.stopping.is_set():
-            for at in range(start, end, CHUNK):
-                piece = answer.body[at : min(at + CHUNK, end)]
+            for at in range(start, end, step):
+                piece = answer.body[at : min(at + step, end)]
                 self.wfile.write(piece)
                 if answer.rate and self.media.stopping.wait(len(piece) / answer.rate):
                     return

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import base64
+import ctypes
 import errno
 import gc
-import logging
 import os
 import socket
 import subprocess
@@ -12,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +19,45 @@ import pytest
 
 from infra import links
 from infra.errors import (
+    AddressLimited,
     BadLink,
+    BotCheck,
     DiskFull,
     DownloadFailed,
     ForbiddenAddress,
+    GeoBlocked,
     HostNotAllowed,
     LinkRefused,
     LiveStream,
     MissingFile,
+    NeedsLogin,
     NotOneSong,
+    Permanent,
+    ProviderNotReady,
+    RateLimited,
     SiteLimitsUs,
+    SoundRefused,
+    StillPreparing,
     TooLarge,
     TooLong,
+    UnknownFailure,
     UserError,
     VideoUnavailable,
 )
 from infra.jobs.stages import Stage, silent
 from infra.settings import settings
 from tasks import download as module
-from tasks.download import download
-from tasks.song import Audio
+from tasks.download import classify, download, meter, web, youtube
+from tasks.download.deadline import within
+from tasks.download.ladder import Decision, NoBreakers, climb, decide
+from tasks.download.routes import Route, ladder
+from tasks.song import Audio, Chapter
 from tests.fakes.media import DEMO_SONG, ROOT, Answer, MediaServer, Video
 
 # yt-dlp leaves the connections of failed requests to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
-SECRET = "s3cr3t-session-value"
+GIVE_UP, RETRY, OTHER_ROUTE, OTHER_EGRESS, OTHER_PLACE, SIGN_IN = Decision
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +72,7 @@ def media(server: MediaServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     """The server, allowed by its literal address, and settings that see what a test sets in the environment."""
     monkeypatch.setenv("ALLOWED_HOSTS", f"127.0.0.1:{server.port}")
     monkeypatch.setenv("YT_LYRICS_DATA", str(tmp_path / "data"))
-    for name in ("YOUTUBE_COOKIES_CONTENT", "YOUTUBE_COOKIES_B64", "MAX_MINUTES", "MAX_MEGABYTES"):
+    for name in ("YOUTUBE_COOKIES_CONTENT", "YOUTUBE_COOKIES_B64", "POT_PROVIDER_URL", "MAX_MINUTES", "MAX_MEGABYTES"):
         monkeypatch.delenv(name, raising=False)
     settings.cache_clear()
     server.asked.clear()
@@ -105,55 +118,186 @@ Refused = Callable[[str, type[UserError]], UserError]
 
 def test_a_video_comes_as_youtube_has_it(fetch: Fetch, folder: Path) -> None:
     audio = fetch("https://music.youtube.com/watch?v=harborlight&list=RDAMVM")
-    assert audio == Audio(folder / "audio.webm", 60.0, "Harbor Light", "The Demo Singers", "harborlight")
+    assert audio == Audio(
+        folder / "audio.webm",
+        60.0,
+        "Harbor Light",
+        "The Demo Singers",
+        "harborlight",
+        thumbnail=audio.thumbnail,
+    )
     assert audio.path.read_bytes() == DEMO_SONG.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("id", "expected", "words"),
-    [
-        ("privatevid0", VideoUnavailable, "Private video. Sign in if you've been granted access to this video."),
-        ("removedvid0", VideoUnavailable, "This video has been removed by the uploader."),
-        ("terminated0", VideoUnavailable, "the YouTube account associated with this video has been terminated."),
-        ("copyright00", VideoUnavailable, "no longer available due to a copyright claim by Somebody."),
-        ("membersonly", VideoUnavailable, "Join this channel to get access to members-only content"),
-        ("agechecked0", VideoUnavailable, "Sign in to confirm your age."),
-        ("geoblocked0", VideoUnavailable, "The uploader has not made this video available in your country."),
-        ("nosuchvideo", VideoUnavailable, "Video unavailable."),
-        ("onlytrailer", VideoUnavailable, "only its trailer is free to see."),
-        ("livenow0000", LiveStream, "running now"),
-        ("upcoming000", LiveStream, "not begun yet"),
-        ("premiere000", LiveStream, "not begun yet"),
-        ("longsong999", TooLong, "This is 7:00:00 long; the limit here is 15:00."),
-    ],
-)
-def test_what_youtube_never_gives_is_refused_for_good(refused: Refused, id: str, expected: Any, words: str) -> None:
-    error = refused(f"https://youtu.be/{id}", expected)
-    assert error.kind == "permanent"
-    assert words in str(error)
-    assert not any(noise in str(error) for noise in ("ERROR", "[youtube", "--cookies", "http", id))
+ROWS: list[tuple[str, type[UserError], Decision, str]] = [
+    # permanent: fail at once, tell the user why
+    ("privatevid0", VideoUnavailable, GIVE_UP, "Private video. Sign in if you've been granted access to this video."),
+    ("removedvid0", VideoUnavailable, GIVE_UP, "This video has been removed by the uploader."),
+    ("terminated0", VideoUnavailable, GIVE_UP, "YouTube account associated with this video has been terminated."),
+    ("copyright00", VideoUnavailable, GIVE_UP, "no longer available due to a copyright claim by Somebody."),
+    ("drmprotect0", VideoUnavailable, GIVE_UP, "This video is DRM protected."),
+    ("nosuchvideo", VideoUnavailable, GIVE_UP, "Video unavailable."),
+    ("onlytrailer", VideoUnavailable, GIVE_UP, "only its trailer is free to see."),
+    ("livenow0000", LiveStream, GIVE_UP, "running now"),
+    ("upcoming000", LiveStream, GIVE_UP, "not begun yet"),
+    ("premiere000", LiveStream, GIVE_UP, "not begun yet"),
+    ("longsong999", TooLong, GIVE_UP, "This is 7:00:00 long; the limit here is 15:00."),
+    # permanent, unless a login or another country qualifies
+    ("geoblocked0", GeoBlocked, OTHER_PLACE, "The uploader has not made this video available in your country."),
+    ("membersonly", NeedsLogin, SIGN_IN, "Join this channel to get access to members-only content"),
+    ("musicpremiu", NeedsLogin, SIGN_IN, "only available to Music Premium members."),
+    ("agechecked0", NeedsLogin, SIGN_IN, "Sign in to confirm your age."),
+    # whom YouTube suspects, or has heard too often
+    ("botcheck000", BotCheck, OTHER_ROUTE, "Sign in to confirm you’re not a bot."),
+    ("captcha0000", BotCheck, OTHER_ROUTE, "captcha challenge"),
+    ("otherplayer", BotCheck, OTHER_ROUTE, "Your IP is likely being blocked by Youtube."),
+    ("pleasesign0", BotCheck, OTHER_ROUTE, "Please sign in."),
+    ("ratelimited", RateLimited, OTHER_EGRESS, "rate-limited by YouTube for up to an hour."),
+    ("toomany4290", RateLimited, OTHER_EGRESS, "YouTube answers 429 Too Many Requests."),
+    ("sound429000", RateLimited, OTHER_EGRESS, "YouTube answers 429 Too Many Requests."),
+    # what one client is refused and another may get
+    ("sound403000", SoundRefused, OTHER_ROUTE, "YouTube answers 403 Forbidden."),
+    ("midstream40", SoundRefused, OTHER_ROUTE, "YouTube answers 403 Forbidden."),
+    ("expiredlink", SoundRefused, OTHER_ROUTE, "YouTube answers 403 Forbidden."),
+    ("player40300", SoundRefused, OTHER_ROUTE, "YouTube answers 403 Forbidden."),
+    ("noformats00", SoundRefused, OTHER_ROUTE, "No video formats found!"),
+    ("notembedded", SoundRefused, OTHER_ROUTE, "Playback on other websites has been disabled by the video owner."),
+    # what may go better the next time
+    ("sound500000", DownloadFailed, RETRY, "YouTube answers 500 Internal Server Error."),
+    ("playerdown0", DownloadFailed, RETRY, "YouTube answers 503 Service Unavailable."),
+    ("truncated00", DownloadFailed, RETRY, "broke off"),
+    ("strangenews", UnknownFailure, RETRY, "The hamster is asleep."),
+    # later, and by itself
+    ("justended00", StillPreparing, GIVE_UP, "still preparing its recording"),
+]
 
 
-@pytest.mark.parametrize(
-    ("id", "expected", "words"),
-    [
-        ("botcheck000", SiteLimitsUs, "Sign in to confirm you’re not a bot."),
-        ("captcha0000", SiteLimitsUs, "captcha challenge"),
-        ("ratelimited", SiteLimitsUs, "rate-limited by YouTube for up to an hour."),
-        ("toomany4290", SiteLimitsUs, "YouTube answers 429 Too Many Requests."),
-        ("sound429000", SiteLimitsUs, "YouTube answers 429 Too Many Requests."),
-        ("sound403000", DownloadFailed, "YouTube answers 403 Forbidden."),
-        ("sound500000", DownloadFailed, "YouTube answers 500 Internal Server Error."),
-        ("playerdown0", DownloadFailed, "YouTube answers 503 Service Unavailable."),
-        ("truncated00", DownloadFailed, "broke off"),
-        ("justended00", DownloadFailed, "still preparing its recording"),
-    ],
-)
-def test_what_may_pass_is_told_as_passing(refused: Refused, id: str, expected: Any, words: str) -> None:
+@pytest.mark.parametrize(("id", "expected", "decision", "words"), ROWS, ids=[row[0] for row in ROWS])
+def test_each_answer_of_youtube_is_told_for_what_it_is(
+    refused: Refused, id: str, expected: type[UserError], decision: Decision, words: str
+) -> None:
     error = refused(f"https://youtu.be/{id}", expected)
-    assert error.kind == "passing"
+    assert type(error) is expected
+    assert decide(error) is decision
+    assert error.kind == ("permanent" if issubclass(expected, Permanent) else "passing")
     assert words in str(error)
     assert not any(noise in str(error) for noise in ("ERROR", "[youtube", "--cookies", "http", "caused by", id))
+
+
+def test_every_decision_and_every_error_of_the_ladder_is_provoked_by_some_video() -> None:
+    assert {decision for _, _, decision, _ in ROWS} == set(Decision)
+    of_youtube = {error for root in (VideoUnavailable, SiteLimitsUs, DownloadFailed) for error in root.__subclasses__()}
+    assert of_youtube - {AddressLimited} <= {error for _, error, _, _ in ROWS}  # that one is the ladder's own
+
+
+def test_an_address_that_no_extractor_knows_is_no_video(media: MediaServer) -> None:
+    from yt_dlp import YoutubeDL
+    from yt_dlp.utils import DownloadError
+
+    media.answer("/page.html", Answer(b"<html><body>Hello</body></html>", type="text/html"))
+    with YoutubeDL({"quiet": True, "no_warnings": True}) as youtube, pytest.raises(DownloadError) as caught:
+        youtube.extract_info(media.at("/page.html"))
+    assert isinstance(classify(caught.value), VideoUnavailable)
+
+
+# --- the ladder, through yt-dlp -----------------------------------------------------------------
+
+COOKIES = "".join(f".youtube.com\tTRUE\t/\tTRUE\t0\t{name}\tvalue\n" for name in ("LOGIN_INFO", "SAPISID"))
+ELSEWHERE = Route("elsewhere", "there")
+
+
+@pytest.fixture
+def climbed(
+    media: MediaServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Callable[[str], tuple[str, list[str]]]]:
+    """With every route there is, another place included: the one that led to the sound, and what the steps say."""
+    monkeypatch.setenv("POT_PROVIDER_URL", media.url)
+    monkeypatch.setenv("YOUTUBE_COOKIES_CONTENT", COOKIES)
+    settings.cache_clear()
+
+    def climbed(id: str) -> tuple[str, list[str]]:
+        def take(route: Route) -> str:
+            monkeypatch.setenv("FAKE_YOUTUBE_EGRESS", route.place)
+            download(links.parse(f"https://youtu.be/{id}", ()), folder, silent, route)
+            return route.name
+
+        said: list[str] = []
+        return climb((*ladder(settings()), ELSEWHERE), take, NoBreakers(), said.append), said
+
+    yield climbed
+    media.limits.clear()
+
+
+@pytest.mark.parametrize(
+    ("id", "route", "steps"),
+    [
+        ("harborlight", "as anybody", 0),
+        ("otherclient", "other clients", 1),
+        ("tokenneeded", "PO tokens", 2),
+        ("onlysignedn", "cookies", 3),
+        ("membersonly", "cookies", 1),
+        ("agechecked0", "cookies", 1),
+        ("onlyelsewhr", "elsewhere", 4),
+        ("geoblocked0", "elsewhere", 1),
+    ],
+)
+def test_each_video_is_reached_by_the_route_that_it_needs(climbed: Any, id: str, route: str, steps: int) -> None:
+    found, said = climbed(id)
+    assert (found, len(said)) == (route, steps)
+
+
+def test_an_address_that_youtube_limits_is_not_asked_again(climbed: Any, media: MediaServer) -> None:
+    media.limit("here", "ratelimit")
+    assert climbed("harborlight")[0] == "cookies"
+    media.limit("here, signed in", "ratelimit")
+    assert climbed("harborlight")[0] == "elsewhere"
+    media.limit("there", "botcheck")
+    with pytest.raises(BotCheck):
+        climbed("harborlight")
+
+
+def test_a_provider_is_asked_only_where_the_route_says_so(climbed: Any, media: MediaServer) -> None:
+    climbed("otherclient")
+    assert not [path for path, _ in media.asked if path in ("/ping", "/get_pot")]
+    media.video("tokenasked0", Video(audio="/token.opus"))  # yt-dlp remembers the tokens of others
+    climbed("tokenasked0")
+    assert [path for path, _ in media.asked if path == "/get_pot"]
+
+
+def test_a_provider_that_is_away_costs_only_its_route(climbed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    monkeypatch.setenv("POT_PROVIDER_URL", f"http://127.0.0.1:{port}")
+    settings.cache_clear()
+    assert climbed("onlysignedn")[0] == "cookies"
+
+
+def test_without_the_plugin_the_route_says_what_is_missing(
+    media: MediaServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POT_PROVIDER_URL", media.url)
+    settings.cache_clear()
+    monkeypatch.setattr("tasks.download.routes.find_spec", lambda name: None)
+    with pytest.raises(ProviderNotReady, match="the package bgutil-ytdlp-pot-provider is missing"):
+        download(
+            links.parse("https://youtu.be/harborlight", ()), folder, silent, Route("PO tokens", "here", po_tokens=True)
+        )
+
+
+def test_a_route_by_other_means_is_not_taken_here(media: MediaServer, folder: Path) -> None:
+    with pytest.raises(ProviderNotReady):
+        download(
+            links.parse("https://youtu.be/harborlight", ()), folder, silent, Route("Modal", "Modal", means="modal")
+        )
+
+
+def test_the_picture_and_the_chapters_come_along(fetch: Fetch, media: MediaServer) -> None:
+    audio = fetch("https://youtu.be/withchapter")
+    assert audio.thumbnail == media.at("/withchapter-480.jpg")
+    assert audio.chapters == (Chapter("Verse", 0, 20), Chapter("Chorus", 20, 45), Chapter("Coda", 45, 60))
+
+
+# --- limits -------------------------------------------------------------------------------------
 
 
 def test_without_a_connection_to_youtube_the_user_is_told_so(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,31 +324,128 @@ def test_a_second_over_the_limit_is_forgiven(fetch: Fetch, media: MediaServer, m
 @pytest.mark.parametrize("id", ["harborlight", "endless0000"])
 def test_a_video_over_the_size_limit_is_refused(refused: Refused, monkeypatch: pytest.MonkeyPatch, id: str) -> None:
     monkeypatch.setenv("MAX_MEGABYTES", "1")
-    monkeypatch.setattr(module, "MB", 300_000)  # bytes; the demo song has 643,094
+    monkeypatch.setattr(meter, "MB", 300_000)  # bytes; the demo song has 643,094
     settings.cache_clear()
     assert "1 MB" in str(refused(f"https://youtu.be/{id}", TooLarge))
 
 
-def test_a_download_that_never_ends_meets_its_deadline(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DOWNLOAD_DEADLINE", 0.0)
-    refused("https://youtu.be/endless0000", DownloadFailed)
+@pytest.mark.parametrize(
+    "path", ["https://youtu.be/endless0000", "https://youtu.be/tricklesoun", "{url}/slow.opus?rate=20"]
+)
+def test_a_download_that_never_ends_meets_its_deadline(
+    refused: Refused, media: MediaServer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(module, "DOWNLOAD_DEADLINE", 1.5)
+    began = time.monotonic()
+    assert "took more than" in str(refused(path.format(url=media.url), DownloadFailed))
+    assert time.monotonic() - began < 10
+
+
+def test_an_answer_of_the_player_that_trickles_meets_its_deadline(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(youtube, "EXTRACTION_DEADLINE", 0.5)
+    began = time.monotonic()
+    assert "to answer" in str(refused("https://youtu.be/trickleplay", DownloadFailed))
+    assert time.monotonic() - began < 10
+
+
+def test_headers_that_never_end_meet_their_deadline(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def trickle() -> None:
+            client, _ = listening.accept()
+            with client, suppress(OSError):
+                client.sendall(b"HTTP/1.1 200 OK\r\nX-Long: ")
+                while not over.wait(0.05):
+                    client.sendall(b"x")
+
+        server = threading.Thread(target=trickle)
+        server.start()
+        monkeypatch.setenv("FAKE_YOUTUBE", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        monkeypatch.setattr(youtube, "EXTRACTION_DEADLINE", 0.5)
+        refused("https://youtu.be/harborlight", DownloadFailed)
+        over.set()
+        server.join()
+
+
+@pytest.mark.parametrize("limit", [0.001, 0.003, 0.01])
+def test_a_deadline_ends_with_its_block(limit: float) -> None:
+    """Whatever the work is when its time is over; and nothing is raised once it has ended."""
+    before = threading.active_count()
+    for share in (0.1, 0.5, 2.0):
+        until = time.monotonic() + share * limit
+        with suppress(DownloadFailed), within(limit, "it is over."):
+            while time.monotonic() < until:
+                sum(range(100))
+    assert threading.active_count() == before
+
+
+def test_what_takes_too_long_fails_for_its_reason() -> None:
+    def forever() -> None:
+        with within(0.01, "it is over."):
+            while True:
+                sum(range(100))
+
+    with pytest.raises(DownloadFailed, match="it is over"):
+        forever()
+
+
+def test_a_deadline_that_a_destructor_swallows_comes_again() -> None:
+    class Deaf:
+        def __del__(self) -> None:
+            until = time.monotonic() + 0.1
+            with suppress(BaseException):
+                while time.monotonic() < until:
+                    sum(range(100))
+
+    def forever() -> None:
+        with within(0.02, "it is over."):
+            Deaf()
+            while True:
+                sum(range(100))
+
+    with pytest.raises(DownloadFailed, match="it is over"):
+        forever()
 
 
 class Cancelled(BaseException):
     pass
 
 
-def cancelling(stage: Stage, share: float, message: str) -> None:
-    assert 0 <= share < 1
-    raise Cancelled
-
-
+@pytest.mark.parametrize("moment", [1, 2, 7])
 @pytest.mark.parametrize("path", ["https://youtu.be/slowsound00", "{url}/slow.opus?rate=200000"])
-def test_cancelling_in_the_middle_leaves_nothing(media: MediaServer, folder: Path, path: str) -> None:
+def test_cancelling_at_any_moment_leaves_nothing(
+    media: MediaServer, folder: Path, monkeypatch: pytest.MonkeyPatch, path: str, moment: int
+) -> None:
+    monkeypatch.setattr(meter, "REPORT_EVERY", 0.0)
+    reports = count(1)
+
+    def cancelling(stage: Stage, share: float, message: str) -> None:
+        assert 0 <= share < 1
+        if next(reports) == moment:
+            raise Cancelled
+
     link = links.parse(path.format(url=media.url), settings().allowed_hosts)
     with pytest.raises(Cancelled):
         download(link, folder, cancelling)
     assert list(folder.iterdir()) == []
+
+
+def test_cancelling_before_the_sound_leaves_nothing(media: MediaServer, folder: Path) -> None:
+    here = threading.get_ident()
+    canceller = threading.Timer(0.3, lambda: throw(here))
+    canceller.start()
+    with pytest.raises(Cancelled):
+        download(links.parse("https://youtu.be/trickleplay", ()), folder, silent)
+    canceller.join()
+    assert list(folder.iterdir()) == []
+
+
+def throw(thread: int) -> None:
+    """What Prefect does to a task that is cancelled."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(Cancelled))
 
 
 @pytest.mark.parametrize("path", ["https://youtu.be/halfasecond", "{url}/halfasecond.opus"])
@@ -219,71 +460,6 @@ def test_progress_is_told_in_bytes_and_not_too_often(media: MediaServer, folder:
     assert all(stage is Stage.DOWNLOAD for stage, _, _ in told)
     assert [share for _, share, _ in told] == sorted(share for _, share, _ in told)
     assert " of 0.6 MB at " in told[-1][2]
-
-
-# --- cookies ----------------------------------------------------------------------------------
-
-COOKIES = f".youtube.com\tTRUE\t/\tTRUE\t0\tSID\t{SECRET}\n#HttpOnly_.youtube.com\tTRUE\t/\tTRUE\t0\tHSID\t{SECRET}\n"
-
-
-@pytest.fixture
-def copies(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, int, str]]:
-    """The cookie files that yt-dlp is given: where, with which mode, and what they hold."""
-    seen: list[tuple[Path, int, str]] = []
-    options = module._options
-
-    def watched(place: Path, meter: Any, listener: Any, cookies: Path | None) -> dict[str, Any]:
-        if cookies:
-            seen.append((cookies, cookies.stat().st_mode & 0o777, cookies.read_text()))
-        return options(place, meter, listener, cookies)
-
-    monkeypatch.setattr(module, "_options", watched)
-    return seen
-
-
-@pytest.mark.parametrize("id", ["harborlight", "botcheck000"])
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("YOUTUBE_COOKIES_CONTENT", COOKIES), ("YOUTUBE_COOKIES_B64", base64.encodebytes(COOKIES.encode()).decode())],
-)
-def test_cookies_are_a_private_copy_that_goes_after_the_run(
-    fetch: Fetch,
-    copies: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    name: str,
-    value: str,
-    id: str,
-) -> None:
-    monkeypatch.setenv(name, value)
-    settings.cache_clear()
-    caplog.set_level(logging.DEBUG)
-    with suppress(SiteLimitsUs):
-        fetch(f"https://youtu.be/{id}")
-    assert SECRET not in caplog.text + "".join(capfd.readouterr())
-    [(path, mode, content)] = copies
-    assert mode == 0o600
-    assert content.count(SECRET) == 2
-    assert not path.parent.exists()
-
-
-@pytest.mark.parametrize("value", ["not base64!", base64.b64encode(f'[{{"name": "{SECRET}"}}]'.encode()).decode()])
-def test_cookies_that_cannot_be_read_are_left_out_and_not_printed(
-    fetch: Fetch,
-    copies: list[Any],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-    value: str,
-) -> None:
-    monkeypatch.setenv("YOUTUBE_COOKIES_B64", value)
-    settings.cache_clear()
-    caplog.set_level(logging.DEBUG)
-    fetch("https://youtu.be/harborlight")
-    assert copies == []
-    assert "no cookies are used" in caplog.text
-    assert SECRET not in caplog.text + "".join(capfd.readouterr())
 
 
 # --- allowed hosts ----------------------------------------------------------------------------
@@ -334,7 +510,7 @@ def test_a_host_that_falls_silent_is_given_up(refused: Refused, monkeypatch: pyt
     with socket.create_server(("127.0.0.1", 0)) as silence:
         port = silence.getsockname()[1]
         monkeypatch.setenv("ALLOWED_HOSTS", f"127.0.0.1:{port}")
-        monkeypatch.setattr(module, "READ_TIMEOUT", 0.1)
+        monkeypatch.setattr(web, "READ_TIMEOUT", 0.1)
         settings.cache_clear()
         assert "does not answer" in str(refused(f"http://127.0.0.1:{port}/a.mp3", DownloadFailed))
 
@@ -343,7 +519,7 @@ def test_a_host_that_falls_silent_is_given_up(refused: Refused, monkeypatch: pyt
 def test_a_file_over_the_size_limit_is_refused(
     refused: Refused, media: MediaServer, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.setattr(module, "MB", 1_000)
+    monkeypatch.setattr(meter, "MB", 1_000)
     assert "500 MB" in str(refused(media.at(path), TooLarge))
 
 
@@ -488,10 +664,10 @@ def test_a_full_disk_is_found_in_what_yt_dlp_says_of_it(number: int) -> None:
     from yt_dlp.utils import DownloadError, UnavailableVideoError
 
     full = OSError(number, os.strerror(number))
-    assert isinstance(module.classify(DownloadError("unable to write data", (OSError, full, None))), DiskFull)
+    assert isinstance(classify(DownloadError("unable to write data", (OSError, full, None))), DiskFull)
     wrapped = UnavailableVideoError(full)
     wrapped.__context__ = full
-    assert isinstance(module.classify(wrapped), DiskFull)
+    assert isinstance(classify(wrapped), DiskFull)
 
 
 # --- the fakes themselves ---------------------------------------------------------------------

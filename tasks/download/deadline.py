@@ -1,0 +1,58 @@
+"""A limit on time that holds whatever the thread is doing: also while an answer comes byte by byte.
+
+yt-dlp knows limits of silence only, and asks nobody while it reads. So a second thread raises an exception in the
+first, as Prefect does for tasks that have a timeout. It arrives between two steps of Python: at the latest when the
+socket gives a byte or its own timeout ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from infra.errors import DownloadFailed
+
+AGAIN = 0.5  # seconds until it is raised once more: an exception in a destructor is lost
+
+
+class _Overdue(BaseException):
+    """No Exception, so that nothing takes it for a failure that it knows."""
+
+
+@contextmanager
+def within(seconds: float, reason: str) -> Generator[None]:
+    """What takes longer inside fails for this reason."""
+    here, over, lock = threading.get_ident(), threading.Event(), threading.Lock()
+
+    def watch() -> None:
+        pause = seconds
+        while not over.wait(pause):
+            with lock:
+                if not over.is_set():
+                    _throw(here, _Overdue)
+            pause = AGAIN
+
+    watcher = threading.Thread(target=watch, name="deadline", daemon=True)
+    try:
+        watcher.start()
+        yield
+    except _Overdue:
+        raise DownloadFailed(reason=reason) from None
+    finally:
+        called_off = False
+        while not called_off:
+            try:
+                with lock:
+                    over.set()
+                _throw(here, None)  # one that is on its way is not for whoever comes after
+                called_off = True
+            except _Overdue:
+                continue
+        if watcher.is_alive():
+            watcher.join()
+
+
+def _throw(thread: int, error: type[BaseException] | None) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
