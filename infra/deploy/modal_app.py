@@ -1,7 +1,8 @@
 """The far side on Modal: `modal deploy -m infra.deploy.modal_app`.
 
-A class, so that a container loads its models once; weights stand on a Volume, so that they are downloaded once.
-Deployed with the MAX_MINUTES, WHISPER_MODEL and MODAL_APP of the machine that deploys it.
+Singer, a class, so that a container loads its models once; weights stand on a Volume, so that they are downloaded once.
+fetch, a function without a GPU: YouTube sees it at another address than ours.
+Deployed with the MAX_MINUTES, MAX_MEGABYTES, WHISPER_MODEL and MODAL_APP of the machine that deploys it.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -9,6 +10,7 @@ Deployed with the MAX_MINUTES, WHISPER_MODEL and MODAL_APP of the machine that d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,18 +18,18 @@ import modal
 
 from infra.jobs.request import Request
 from infra.settings import settings
-from tasks.remote.call import WORKING, WORKING_PER_SECOND
+from tasks.remote import work
+from tasks.remote.call import FETCHING, WORKING, WORKING_PER_SECOND
 from tasks.remote.modal import news_name
-from tasks.remote.work import work
 
 GPU = "L4"
 IDLE = 60  # seconds that a container waits for the next song, paid for
+FETCH_IDLE = 5  # seconds; nothing stays loaded there
+FETCH_MEMORY = 1024  # MiB: a sound of MAX_MEGABYTES stands there twice while it is sent
 DATA = "/data"
 CUDA = "nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04"  # CTranslate2 needs cuBLAS and cuDNN
-PACKAGES = [  # what tasks.gpu needs, and no more; the bounds are those of pyproject.toml
-    "faster-whisper>=1.2",
-    "ctranslate2>=4.6",
-    "av>=14",
+PYTHON = "3.12"
+FOR_BOTH = [  # the bounds are those of pyproject.toml
     "numpy>=1.26",
     "pydantic>=2.11",
     "pydantic-settings>=2.8",
@@ -35,16 +37,29 @@ PACKAGES = [  # what tasks.gpu needs, and no more; the bounds are those of pypro
     "filelock>=3.17",
     "platformdirs>=4.3",
 ]
+PACKAGES = ["faster-whisper>=1.2", "ctranslate2>=4.6", "av>=14", *FOR_BOTH]  # what tasks.gpu needs, and no more
+FETCH_PACKAGES = ["yt-dlp[default,deno,curl-cffi]>=2026.8.19", "imageio-ffmpeg>=0.6", *FOR_BOTH]  # … tasks.download
 
 NAME = settings().modal_app
 
-environment = {"YT_LYRICS_DATA": DATA, "MAX_MINUTES": str(settings().max_minutes), "MODAL_APP": NAME}
+environment = {
+    "YT_LYRICS_DATA": DATA,
+    "MAX_MINUTES": str(settings().max_minutes),
+    "MAX_MEGABYTES": str(settings().max_megabytes),
+    "MODAL_APP": NAME,
+}
 if settings().whisper_model:
     environment["WHISPER_MODEL"] = str(settings().whisper_model)
 
 image = (
-    modal.Image.from_registry(CUDA, add_python="3.12")
+    modal.Image.from_registry(CUDA, add_python=PYTHON)
     .uv_pip_install(*PACKAGES)
+    .env(environment)
+    .add_local_python_source("infra", "tasks")
+)
+fetch_image = (
+    modal.Image.debian_slim(python_version=PYTHON)
+    .uv_pip_install(*FETCH_PACKAGES)
     .env(environment)
     .add_local_python_source("infra", "tasks")
 )
@@ -69,10 +84,20 @@ class Singer:
 
     @modal.method()
     def sing(self, order: dict[str, Any]) -> dict[str, Any]:
-        call = modal.current_function_call_id()
+        return work.work(order, telling())
 
-        def tell(latest: dict[str, Any]) -> None:
-            with suppress(modal.Error):  # news that get lost cost nobody the song
-                news.put(call, latest)
 
-        return work(order, tell)
+@app.function(image=fetch_image, memory=FETCH_MEMORY, timeout=round(FETCHING), scaledown_window=FETCH_IDLE)
+def fetch(order: dict[str, Any]) -> dict[str, Any]:
+    return work.fetch(order, telling())
+
+
+def telling() -> Callable[[dict[str, Any]], None]:
+    """What takes news to whoever waits for the call that runs here."""
+    call = modal.current_function_call_id()
+
+    def tell(latest: dict[str, Any]) -> None:
+        with suppress(modal.Error):  # news that get lost cost nobody the song
+            news.put(call, latest)
+
+    return tell

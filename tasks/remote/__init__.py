@@ -1,6 +1,7 @@
-"""`tasks.gpu.sing`, called on somebody else's machine.
+"""`tasks.gpu.sing`, called on somebody else's machine; and a video's sound, fetched where YouTube sees another address.
 
     wire.py     what travels: an order out, news and an answer back
+    sound.py    the same of a video's sound
     work.py     the far side: an order done there
     call.py     our side: call, wait, take up again, give up
     fetch.py    files too large for a call

@@ -19,13 +19,13 @@ from urllib.parse import urljoin
 
 import httpx
 
-from infra.errors import Passing, ProviderAway, ProviderFailed, ProviderNotReady, TooLargeToSend, UserError
+from infra.errors import Passing, ProviderFailed, ProviderNotReady, TooLargeToSend, UserError
 from infra.jobs.request import Request
 from infra.jobs.stages import Progress
 from infra.settings import settings
 from infra.storage import storage
 from tasks.remote import Memory, call, wire
-from tasks.remote.call import Answered, Broken, State, Unreached, Waiting, Working
+from tasks.remote.call import Answered, Broken, State, Unreached, Waiting, Working, asked_once
 from tasks.remote.fetch import fetched
 from tasks.song import Audio, Song
 
@@ -50,11 +50,8 @@ def sing(audio: Audio, request: Request, report: Progress, memory: Memory) -> So
 
 def cancel(call: str) -> None:
     """End the call if it still runs; one that is over or unknown is left as it is."""
-    with _api() as api:
-        try:
-            _cancel(api, call)
-        except Unreached as away:
-            raise ProviderAway(provider=NAME, reason=str(away)) from away
+    with asked_once(NAME), _api() as api:
+        _cancel(api, call)
 
 
 def see_it_go() -> bool:
@@ -108,11 +105,11 @@ class RunPod:
         if self.audio.path.stat().st_size <= INLINE:
             return {"audio": base64.b64encode(self.audio.path.read_bytes()).decode()}
         store = storage()
-        public = settings().public_url
-        if public is None or not self.audio.path.is_relative_to(store.folder):
+        key = store.key_of(self.audio.path)
+        link = urljoin(settings().public_url or "", store.url(key)) if key else "/"
+        if link.startswith("/"):
             raise TooLargeToSend(provider=NAME, limit_mb=BODY_MB)
-        key = self.audio.path.relative_to(store.folder).as_posix()
-        return {"audioUrl": urljoin(public, store.url(key))}
+        return {"audioUrl": link}
 
 
 def _state(status: str, output: Any, error: Any) -> State:

@@ -1,4 +1,4 @@
-"""What travels between a run and the far side, in plain values that JSON holds.
+"""What travels between a run and the far side, in plain values that JSON holds; of a video's sound, see sound.py.
 
 An order: `token`, `provider`, `pipeline`, `request`, `suffix`, `title`, and the sound: `audio` (bytes, or the same in
 base64) or `audioUrl`. News: `stage`, `share`, `message`; from workers of the system before this one a bare 0–100.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -51,18 +51,24 @@ def order(audio: Audio, request: Request, provider: str) -> Order:
 # --- news ---------------------------------------------------------------------------------------
 
 
-def news(told: Any) -> News | None:
-    """What the far side tells of its progress; None for what makes no sense."""
+def news(told: Any, stages: Collection[Stage] = STAGES) -> News | None:
+    """What the far side tells of its progress in these stages; None for what makes no sense."""
     entries = cast(Mapping[str, Any], told) if isinstance(told, Mapping) else {"progress": told}
     message = shown(str(entries.get("message") or "Transcribing"))
-    if "stage" in entries:
-        try:
-            stage, share = Stage(entries["stage"]), float(entries.get("share") or 0.0)
-        except (ValueError, TypeError):
-            return None
-        return (stage, share, message) if stage in STAGES else None
+    place = _named(entries) if "stage" in entries else _counted(entries)
+    return (*place, message) if place and place[0] in stages else None
+
+
+def _named(entries: Mapping[str, Any]) -> tuple[Stage, float] | None:
+    try:
+        return Stage(entries["stage"]), float(entries.get("share") or 0.0)
+    except (ValueError, TypeError):
+        return None
+
+
+def _counted(entries: Mapping[str, Any]) -> tuple[Stage, float] | None:
     number = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%?\s*", str(entries.get("progress", entries.get("percentage"))))
-    return (*_place(float(number[1])), message) if number else None
+    return _place(float(number[1])) if number else None
 
 
 def _place(percentage: float) -> tuple[Stage, float]:

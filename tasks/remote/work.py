@@ -1,7 +1,7 @@
 """The far side: an order done on the machine that got it, whoever lent that machine.
 
-An answer is kept for a day under the order's token. An order may come twice: where the answer to a call got lost, it
-is called again. Where the data folder outlives the worker (a volume), the second one costs no work.
+The answer to a song's order is kept for a day under its token. An order may come twice: where the answer to a call got
+lost, it is called again. Where the data folder outlives the worker (a volume), the second one costs no work.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +22,60 @@ from infra.jobs.request import PIPELINE_VERSION, Request
 from infra.jobs.stages import Progress, Stage
 from infra.settings import settings
 from tasks import gpu
-from tasks.remote import wire
+from tasks.download import download
+from tasks.download.ladder import NoBreakers, climb
+from tasks.download.routes import Route, ladder
+from tasks.remote import sound, wire
 from tasks.remote.fetch import fetched
 from tasks.song import Audio
 
 KEPT = 24 * 3600.0  # seconds
 PAUSE = 1.0  # seconds between two pieces of news within a stage
 
+Answer = dict[str, Any]
 Tell = Callable[[dict[str, Any]], None]
+Work = Callable[[Mapping[str, Any], Tell], Answer]
 
 
-def work(order: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
-    """The answer to the order. Only what is nobody's mistake is raised: the provider tells of that."""
-    try:
-        _check_version(order)
-        kept = settings().data / "answers" / f"{Path(str(order.get('token') or 'unnamed')).name}.json"
-        if answer := _kept(kept):
-            return answer
-        answer = wire.answered(_sing(order, tell))
-        _keep(kept, answer)
+def answering(work: Work) -> Work:
+    """Only what is nobody's mistake is raised: the provider tells of that."""
+
+    @wraps(work)
+    def answer(order: Mapping[str, Any], tell: Tell) -> Answer:
+        try:
+            _check_version(order)
+            return work(order, tell)
+        except UserError as error:
+            return wire.refused(error)
+
+    return answer
+
+
+@answering
+def work(order: Mapping[str, Any], tell: Tell) -> Answer:
+    """The answer to the order of a song."""
+    kept = settings().data / "answers" / f"{Path(str(order.get('token') or 'unnamed')).name}.json"
+    if answer := _kept(kept):
         return answer
-    except UserError as error:
-        return wire.refused(error)
+    answer = wire.answered(_sing(order, tell))
+    _keep(kept, answer)
+    return answer
+
+
+@answering
+def fetch(order: Mapping[str, Any], tell: Tell) -> Answer:
+    """The answer to the order of a video's sound: by the routes from here that need no login, each tried once."""
+    link, report = sound.link(order), _telling(tell)
+    say = partial(report, Stage.DOWNLOAD, 0.0)
+    say("Downloading")
+    with tempfile.TemporaryDirectory(prefix="ytl-") as folder:
+        take = partial(download, link, Path(folder), report)
+        return sound.answered(climb(anonymous(str(order["provider"])), take, NoBreakers(), say))
+
+
+def anonymous(at: str) -> list[Route]:
+    """The routes that a stranger can take from this machine."""
+    return [route for route in ladder(settings(), at) if route.means == "ytdlp" and not route.signed_in]
 
 
 def _check_version(order: Mapping[str, Any]) -> None:
@@ -86,14 +119,14 @@ def _telling(tell: Tell) -> Progress:
     return report
 
 
-def _kept(file: Path) -> dict[str, Any] | None:
+def _kept(file: Path) -> Answer | None:
     try:
         return json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
 
 
-def _keep(file: Path, answer: dict[str, Any]) -> None:
+def _keep(file: Path, answer: Answer) -> None:
     """Keep the answer, and let go of old ones. A disk that is full costs only this."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

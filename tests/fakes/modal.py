@@ -5,7 +5,10 @@
         modal.next(Play(news=[{...}], answer={...}))     how the next call goes; without one, DOCUMENT at once
         modal.next(Play(work=function))                  … or as a function does it, in a thread, as in a container
         modal.fault("FunctionMap", Status.UNAVAILABLE)   what the next request of that name meets instead
-        modal.calls                                      every call ever made, in order
+        modal.calls                                      every call ever made, in order, by the function it was for
+        modal.functions.remove("fetch")                  an app that was deployed before it had that function
+        modal.fault("Blob", Status.UNAVAILABLE)          the next download of a large answer breaks off
+        modal.blobs_arrive.clear()                       large answers stop half-way, until it is set
 
 Only what the client uses is there; any other request is UNIMPLEMENTED, as with a server of another version.
 """
@@ -16,6 +19,7 @@ import asyncio
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -31,6 +35,8 @@ from tests.fakes.runpod import DOCUMENT
 
 TOKEN_ID, TOKEN_SECRET = "ak-id", "as-secret"
 GONE, PENDING = object(), object()
+SINGER, FETCH = "Singer.*", "fetch"  # the app's class and its function, as the SDK asks for them
+INLINE = 2 << 20  # bytes; a larger result is a blob
 SUCCESS, FAILURE = api_pb2.GenericResult.GENERIC_STATUS_SUCCESS, api_pb2.GenericResult.GENERIC_STATUS_FAILURE
 TERMINATED, TIMEOUT = api_pb2.GenericResult.GENERIC_STATUS_TERMINATED, api_pb2.GenericResult.GENERIC_STATUS_TIMEOUT
 INTERNAL = api_pb2.GenericResult.GENERIC_STATUS_INTERNAL_FAILURE
@@ -56,6 +62,7 @@ class Call:
     id: str
     order: dict[str, Any]
     play: Play
+    function: str = SINGER
     polls: int = 0
     cancelled: bool = False
     ended: tuple[int, Any] | None = None
@@ -67,6 +74,9 @@ class ModalServer:
         self.calls: list[Call] = []
         self.news: dict[bytes, bytes] = {}  # the app's Dict, as the SDK writes it
         self.blobs: dict[str, bytes] = {}
+        self.functions = [SINGER, FETCH]
+        self.blobs_arrive = threading.Event()
+        self.blobs_arrive.set()
         self._plays: deque[Play] = deque()
         self._faults: dict[str, deque[Status]] = defaultdict(deque)
         self._loop = asyncio.new_event_loop()
@@ -92,8 +102,15 @@ class ModalServer:
     def blob_url(self, id: str) -> str:
         return f"http://127.0.0.1:{self._storage.server_port}/{id}"
 
-    def begin(self, order: dict[str, Any]) -> Call:
-        call = Call(f"fc-{len(self.calls) + 1}", order, self._plays.popleft() if self._plays else Play())
+    def blob(self, content: bytes | None = None) -> str:
+        """A new blob's id."""
+        id = f"bl-{len(self.blobs) + 1}"
+        self.blobs[id] = content or b""
+        return id
+
+    def begin(self, order: dict[str, Any], function: str = SINGER) -> Call:
+        play = self._plays.popleft() if self._plays else Play()
+        call = Call(f"fc-{len(self.calls) + 1}", order, play, function)
         self.calls.append(call)
         if call.play.work:
             worker = threading.Thread(target=self._work, args=(call,))
@@ -117,7 +134,7 @@ class ModalServer:
         if call.cancelled:
             return api_pb2.GenericResult(status=TERMINATED, exception="Input was cancelled by user")
         if call.play.work:
-            return _result(*call.ended) if call.ended else PENDING
+            return self._result(*call.ended) if call.ended else PENDING
         at = call.polls - 1 - call.play.queued
         if at < 0:
             return PENDING
@@ -129,10 +146,16 @@ class ModalServer:
         if call.play.expired:
             return GONE
         if call.play.raised:
-            return _result(FAILURE, call.play.raised)
+            return self._result(FAILURE, call.play.raised)
         if call.play.status != SUCCESS:
             return api_pb2.GenericResult(status=call.play.status, exception=call.play.exception)
-        return _result(SUCCESS, call.play.answer)
+        return self._result(SUCCESS, call.play.answer)
+
+    def _result(self, status: int, value: Any) -> api_pb2.GenericResult:
+        exception, data = repr(value) if status == FAILURE else "", serialize(value)
+        if len(data) > INLINE:
+            return api_pb2.GenericResult(status=status, data_blob_id=self.blob(data), exception=exception)
+        return api_pb2.GenericResult(status=status, data=data, exception=exception)
 
     def __enter__(self) -> Self:
         self._storage_thread.start()
@@ -151,6 +174,7 @@ class ModalServer:
         await self._server.wait_closed()
 
     def __exit__(self, *_: object) -> None:
+        self.blobs_arrive.set()
         for worker in self._workers:
             worker.join(60)
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
@@ -160,11 +184,6 @@ class ModalServer:
         self._storage.shutdown()
         self._storage_thread.join()
         self._storage.server_close()
-
-
-def _result(status: int, value: Any) -> api_pb2.GenericResult:
-    exception = repr(value) if status == FAILURE else ""
-    return api_pb2.GenericResult(status=status, data=serialize(value), exception=exception)
 
 
 # --- gRPC ---------------------------------------------------------------------------------------
@@ -180,22 +199,25 @@ class _Requests:
         return api_pb2.ClientHelloResponse()
 
     def FunctionGet(self, asked: Any) -> Any:
-        if (asked.app_name, asked.object_tag) != (self.modal.app, "Singer.*"):
+        if asked.app_name != self.modal.app or asked.object_tag not in self.modal.functions:
             raise GRPCError(Status.NOT_FOUND, "App not found")
-        singer = _method("Singer.*")
-        singer.method_handle_metadata["sing"].CopyFrom(_method("Singer.sing", "sing"))
+        about = _function(asked.object_tag)
+        if asked.object_tag == SINGER:
+            about.is_method = True
+            about.method_handle_metadata["sing"].CopyFrom(_function("Singer.sing", "sing"))
         ranked = api_pb2.FunctionData.RankedFunction(function=api_pb2.Function())
         data = api_pb2.FunctionData(ranked_functions=[ranked])
-        return api_pb2.FunctionGetResponse(function_id="fu-1", handle_metadata=singer, function=data)
+        return api_pb2.FunctionGetResponse(function_id=f"fu-{asked.object_tag}", handle_metadata=about, function=data)
 
     def ClassGet(self, asked: Any) -> Any:
         return api_pb2.ClassGetResponse(class_id="cs-1", handle_metadata=api_pb2.ClassHandleMetadata())
 
     def FunctionMap(self, asked: Any) -> Any:
         item = asked.pipelined_inputs[0].input
-        assert item.method_name == "sing"
+        function = asked.function_id.removeprefix("fu-")
+        assert item.method_name == ("sing" if function == SINGER else "")
         (order,), _ = deserialize(item.args or self.modal.blobs[item.args_blob_id], None)
-        call = self.modal.begin(order)
+        call = self.modal.begin(order, function)
         entry = api_pb2.FunctionPutInputsResponseItem(idx=0, input_id="in-1")
         return api_pb2.FunctionMapResponse(function_call_id=call.id, pipelined_inputs=[entry])
 
@@ -211,9 +233,12 @@ class _Requests:
         return None
 
     def BlobCreate(self, asked: Any) -> Any:
-        id = f"bl-{len(self.modal.blobs) + 1}"
+        id = self.modal.blob()
         urls = api_pb2.UploadUrlList(items=[self.modal.blob_url(id)])
         return api_pb2.BlobCreateResponse(blob_ids=[id], upload_urls=urls)
+
+    def BlobGet(self, asked: Any) -> Any:
+        return api_pb2.BlobGetResponse(download_url=self.modal.blob_url(asked.blob_id))
 
     def DictGetOrCreate(self, asked: Any) -> Any:
         if asked.deployment_name != f"{self.modal.app}-news":
@@ -235,11 +260,11 @@ class _Requests:
         raise GRPCError(Status.NOT_FOUND, "no such call")
 
 
-def _method(name: str, method: str = "") -> api_pb2.FunctionHandleMetadata:
+def _function(name: str, method: str = "") -> api_pb2.FunctionHandleMetadata:
     return api_pb2.FunctionHandleMetadata(
         function_name=name,
         function_type=api_pb2.Function.FUNCTION_TYPE_FUNCTION,
-        is_method=True,
+        is_method=bool(method),
         use_method_name=method,
         supported_input_formats=[api_pb2.DATA_FORMAT_PICKLE],
         supported_output_formats=[api_pb2.DATA_FORMAT_PICKLE],
@@ -285,6 +310,18 @@ def _storage(modal: ModalServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("ETag", f'"{hashlib.md5(content).hexdigest()}"')
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def do_GET(self) -> None:
+            content = modal.blobs[self.path.strip("/")]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            half = len(content) // 2
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.wfile.write(content[:half])
+                modal.blobs_arrive.wait()
+                if modal.met("Blob") is None:
+                    self.wfile.write(content[half:])
 
         def log_message(self, *_: object) -> None: ...
 
