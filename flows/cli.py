@@ -22,7 +22,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flows import terminal
+from flows import many, terminal
 from flows.client import Api
 from flows.doctor import Verdict
 from flows.doctor import prefect as prefect_answers
@@ -151,9 +151,22 @@ def demo(
             terminal.say(f"It is gone with this command: `{again}` brings it back, with this song in it.")
 
 
-@app.command(epilog="Example: yt-lyrics submit https://youtu.be/… song.mp3 --wait")
+@app.command(
+    epilog="Example: yt-lyrics submit https://youtu.be/… song.mp3 --wait\n\n"
+    "Many songs: yt-lyrics submit --batch links.txt --wait, where links.txt holds one link a line"
+)
 def submit(
-    songs: Annotated[list[str], typer.Argument(metavar="LINK|FILE…", help="YouTube links, or files to upload.")],
+    songs: Annotated[
+        list[str] | None, typer.Argument(metavar="LINK|FILE…", help="YouTube links, or files to upload.")
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|PLAYLIST",
+            help="Up to 500 songs instead: a file with one link a line (- reads it from the input), "
+            "or the link of a playlist, an album or a channel.",
+        ),
+    ] = None,
     preset: Quality = Preset.REGULAR,
     language: Language = None,
     model: Annotated[str | None, typer.Option(help="Whisper model by name; the preset's if absent.")] = None,
@@ -165,19 +178,25 @@ def submit(
     url: Url = None,
     data: Data = None,
 ) -> None:
-    """Send songs to a running service; prints the job of each."""
+    """Send songs to a running service; prints the job of each, or the batch of all."""
+    if bool(songs) == (batch is not None):
+        raise BadRequest(what="Give links or files, or many of them with --batch.")
     service = Api(url or running_url(configured(data)))
+    how: dict[str, Any] = {"preset": preset, "language": language, "model": model, "provider": provider}
+    how["race"] = race if race > 1 else None
+    if batch is not None:
+        many.submit(service, batch, wait=wait, **how)
+        return
 
     def send(song: str) -> None:
-        options = {"provider": provider, "race": race if race > 1 else None}
-        id = service.submit(song, preset=preset, language=language, model=model, **options)
-        terminal.say(id if len(songs) == 1 else f"{id}  {song}")
+        id = service.submit(song, **how)
+        terminal.say(id if len(songs or ()) == 1 else f"{id}  {song}")
         if wait:
             with terminal.watching(Path(song).name) as show:
                 service.follow(id, show)
             terminal.say(f"{service.url}/#job={id}")
 
-    each(songs, send)
+    each(songs or [], send)
 
 
 @app.command(epilog="Example: yt-lyrics transcribe song.mp3 --format lrc,srt --out lyrics")
@@ -219,15 +238,21 @@ def jobs(
     job: Annotated[str | None, typer.Argument(help="A job, to see its steps.")] = None,
     status: Annotated[Status | None, typer.Option(help="Only those in this state.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100, help="How many.")] = 20,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the job.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Try a failed or cancelled job again.")] = False,
+    batch: Annotated[str | None, typer.Option(metavar="BATCH", help="A batch, to see its songs.")] = None,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the job, or the batch.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try a failed or cancelled job again, or the failed ones of the batch.")
+    ] = False,
     url: Url = None,
     data: Data = None,
 ) -> None:
-    """The newest jobs of a running service, or one job's steps."""
-    if (cancel or retry) and job is None:
+    """The newest jobs of a running service, one job's steps, or the songs of a batch."""
+    if (cancel or retry) and job is None and batch is None:
         raise BadRequest(what="Say which job: yt-lyrics jobs JOB --cancel, or --retry.")
     service = Api(url or running_url(configured(data)))
+    if batch is not None:
+        many.show(service, batch, cancel=cancel, retry=retry)
+        return
     if job is None:
         terminal.out.print(jobs_table(service.jobs(status=status, limit=limit)))
         return

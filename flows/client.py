@@ -15,6 +15,7 @@ from infra.errors import BadRequest, MissingFile, Passing
 FAILED = ("error", "cancelled")
 PATIENCE = 60.0  # seconds that a service may be silent while a job is followed
 PAUSE = 0.3  # seconds between two looks at a job
+PAGE = 100  # songs of a batch that are asked for at a time
 SHOWN = 80  # characters of a name that are repeated in a message
 
 
@@ -62,30 +63,67 @@ class Api:
     def result(self, job: dict[str, Any]) -> str:
         return self._answer("GET", job["resultUrl"]).text
 
+    def submit_batch(self, songs: dict[str, Any], **options: str | int | None) -> dict[str, Any]:
+        """Send `links` or a `playlist`; the answer names the batch."""
+        asked = {name: value for name, value in options.items() if value is not None}
+        return self._call("POST", "/api/batches", json=songs | asked)
+
+    def batch(self, id: str, **query: Any) -> dict[str, Any]:
+        return self._of_batch(id, params=query)
+
+    def songs(self, id: str) -> list[dict[str, Any]]:
+        """All jobs of a batch."""
+        page = self.batch(id, limit=PAGE)
+        found: list[dict[str, Any]] = page["jobs"]
+        while page["next"]:
+            page = self.batch(id, limit=PAGE, after=page["next"])
+            found += page["jobs"]
+        return found
+
+    def retry_batch(self, id: str) -> None:
+        self._of_batch(id, "/retry", method="POST")
+
+    def cancel_batch(self, id: str) -> None:
+        self._of_batch(id, method="DELETE")
+
     def follow(self, id: str, show: Callable[[int, str], None]) -> dict[str, Any]:
         """Watch a job to its end through services that come and go; one that does not complete is an error."""
+        job = self._watched(lambda: self.job(id), show)
+        if job["status"] in FAILED:
+            raise _failure(job)
+        return job
+
+    def follow_batch(self, id: str, show: Callable[[int, str], None]) -> dict[str, Any]:
+        """Watch a batch until each of its songs has ended, whichever way."""
+        return self._watched(lambda: self.batch(id, limit=1), show)
+
+    def _watched(self, look: Callable[[], dict[str, Any]], show: Callable[[int, str], None]) -> dict[str, Any]:
         silent_since: float | None = None
         percentage = 0
         while True:
             try:
-                job = self.job(id)
+                found = look()
             except Away:
                 silent_since = silent_since or time.monotonic()
                 if time.monotonic() - silent_since > PATIENCE:
                     raise
                 show(percentage, "The service does not answer; waiting for it")
             else:
-                if job["status"] in FAILED:
-                    raise _failure(job)
-                silent_since, percentage = None, job["pct"]
-                show(percentage, job.get("statusMessage", ""))
-                if job["status"] == "completed":
-                    return job
+                if found["status"] in FAILED:
+                    return found
+                silent_since, percentage = None, found["pct"]
+                show(percentage, found.get("statusMessage") or found.get("message", ""))
+                if found["status"] == "completed":
+                    return found
             time.sleep(PAUSE)
 
     def _of_job(self, id: str, rest: str = "", *, method: str = "GET") -> dict[str, Any]:
         # Without an id the path would be that of all jobs.
         return self._call(method, f"/api/jobs/{quote(id, safe='') or '-'}{rest}", missing=f'There is no job "{id}".')
+
+    def _of_batch(self, id: str, rest: str = "", *, method: str = "GET", **request: Any) -> dict[str, Any]:
+        path = f"/api/batches/{quote(id, safe='') or '-'}{rest}"
+        return self._call(method, path, missing=f'There is no batch "{id}".', **request)
 
     def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         try:

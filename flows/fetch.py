@@ -1,42 +1,71 @@
-"""From a link to kept audio, handed over to the GPU stage."""
+"""From a link to kept audio, handed over to the GPU stage. Nothing is made or fetched twice."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from random import random
+from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
 from flows.artifacts import Bar
-from flows.job import RETRYING, is_passing, working_on
-from infra import links, runs
+from flows.egress import elsewhere, one_of_few
+from flows.job import RETRYING, failure, is_passing, working_on
+from infra import database, links, runs
 from infra.database import insist
-from infra.errors import DatabaseAway, NotDeployed, TakenOver
-from infra.jobs import routing, table
+from infra.errors import DatabaseAway, NotDeployed, SiteLimitsUs, StorageAway, TakenOver, UserError
+from infra.jobs import breakers, nightly, routing, table
+from infra.jobs.admission import Fate, Wanted, admit
 from infra.jobs.job import Job
-from infra.jobs.request import PIPELINE_VERSION, Preset, Provider, Request
+from infra.jobs.request import PIPELINE_VERSION, Preset, Provider, Queue, Request
 from infra.jobs.routing import Pick
 from infra.jobs.run import Run
 from infra.jobs.stages import Progress, Stage
 from infra.links import Link
 from infra.settings import settings
-from infra.storage import storage
-from tasks import cache, download
+from infra.storage import here, storage, there
+from tasks import cache
 from tasks.audio import clock, probe
+from tasks.download import download
+from tasks.download.cookies import STALE_COOKIES
+from tasks.download.ladder import again, climb
+from tasks.download.routes import DIRECTLY, Route, ladder
+from tasks.remote import modal
 from tasks.song import Audio
 
+WAITING_FOR_A_SITE = timedelta(hours=24)  # of what nobody sits and waits for: batches and the night's songs
+SPREAD = timedelta(minutes=10)
 
-@task(name="download", retry_condition_fn=is_passing, **RETRYING)
-def download_task(link: Link, source: str, report: Progress) -> tuple[str, Audio]:
-    store = storage()
-    folder = store.folder / "incoming"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as place:
-        return cache.keep(store, source, download.download(link, Path(place), report))
+Kept = tuple[str, Audio]  # the key under which audio is kept, and the audio
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is there already of what a job needs."""
+
+    result: Job | None = None
+    audio: Kept | None = None
+
+
+def is_worth_another_try(task: Any, task_run: Any, state: Any) -> bool:
+    error = failure(state)
+    return error is not None and again(error, task_run.run_count)
+
+
+@task(name="look up", retry_condition_fn=is_passing, **RETRYING)
+def look_up_task(job: Job, source: str) -> Found:
+    return look_up(job, source)
+
+
+@task(name="download", retry_condition_fn=is_worth_another_try, **RETRYING)
+def download_task(link: Link, source: str, route: Route, report: Progress, job: str) -> Kept:
+    return downloaded(link, source, route, report, job)
 
 
 @task(name="hand over", retry_condition_fn=is_passing, **RETRYING)
@@ -46,7 +75,12 @@ def hand_over_task(run: Run, picks: Sequence[Pick], seconds: float) -> None:
 
 @flow(name="fetch", flow_run_name="fetch {job}", retries=0)
 async def fetch(
-    link: str = "", preset: Preset = Preset.REGULAR, language: str = "", job: str = "", attempt: int = 1
+    link: str = "",
+    preset: Preset = Preset.REGULAR,
+    language: str = "",
+    job: str = "",
+    attempt: int = 1,
+    egress: str = "",
 ) -> None:
     """Find or download the audio of one song, keep it, and start its transcription where that is best done.
 
@@ -56,51 +90,62 @@ async def fetch(
         language: The language that is sung, as en, es, ja …; heard from the song if left empty.
         job: An existing job, whose own link and options are used. Left empty, the run makes a job of its own.
         attempt: Which of the job's attempts this run does.
+        egress: The address at which YouTube sees this run, by name; that of its machine (EGRESS) if left empty.
     """
     if not job:
-        job = make_job(link, preset, language or None)
+        job, fate = make_job(link, preset, language or None)
+        if fate is not Fate.BEGINS:
+            get_run_logger().info("job %s ends with an earlier one that asks for the same song", job)
+            return
     with working_on(job, attempt) as run:
         bar = Bar(run, "Fetching")
         bar.report(Stage.INITIALISING, 1.0, "Starting")
         target = links.parse(run.job.youtube_url, settings().allowed_hosts)
         source = cache.source_of(target)
         run.learn(video_id=target.id or None, fingerprint=run.job.request.fingerprint(source))
-        if run.job.replaces is not None or not finish_from_cache(run, source):
-            key, audio = find_audio(bar.report, target, source)
-            track = probe(audio.path, name=audio.title)
-            seconds = audio.duration or track.duration or 0.0
-            run.learn(title=audio.title, artist=audio.artist, duration=seconds, audio_key=key)
-            hand_over_task(run, ranked(run.job, seconds / 60), seconds)
+        bar.report(Stage.CACHE, 0.0, "Looking for an earlier result")
+        found = look_up_task(run.job, source)
+        if found.result is not None:
+            finish(run, found.result)
+        elif audio := found.audio or fetched(run, bar.report, target, source, egress or settings().egress):
+            go_on(run, bar.report, *audio, downloaded=found.audio is None)
     bar.done()
 
 
-def make_job(link: str, preset: Preset, language: str | None) -> str:
+def make_job(link: str, preset: Preset, language: str | None) -> tuple[str, Fate]:
     """The row of a run that was started in Prefect itself. The run asked again finds the same row."""
     id = str(flow_run.id)
+    if table.get(id) is not None:
+        return id, Fate.BEGINS
     title: str | None = None
     path = Path(link).expanduser()
     # A path is taken only here: who may start runs in Prefect may run code on this machine anyway.
     if path.is_absolute() and path.is_file():
         title, link = path.stem, f"upload:{cache.keep_upload(storage(), path, path.name)}"
-    table.insert(Request(link=link or "-", preset=preset, language=language), id=id, title=title)
-    return id
-
-
-def finish_from_cache(run: Run, source: str) -> bool:
-    """The same song with the same options was made before: this job ends with that result."""
-    run.report(Stage.CACHE, 0.0, "Looking for an earlier result")
+    request = Request(link=link or "-", preset=preset, language=language)
     try:
-        before = table.finished_like(run.job.request.fingerprint(source), run.job.id)
-    except DatabaseAway:
-        return False
-    if before is None or before.results_url is None:
-        return False
-    key = storage().key(before.results_url)
-    if key is not None and not storage().exists(key):
-        return False
-    run.learn(artist=before.artist, audio_key=before.audio_key)
+        source = cache.source_of(links.parse(request.link, settings().allowed_hosts))
+    except UserError:  # its row will say so
+        table.insert(request, id=id)
+        return id, Fate.BEGINS
+    return id, admit([Wanted(request, source, title=title, id=id)])[id]
+
+
+# --- what is there already ----------------------------------------------------------------------
+
+
+def look_up(job: Job, source: str) -> Found:
+    """An earlier result of the same song, options and pipeline, unless the song is to be made anew; or its audio."""
+    before = None if job.replaces else table.finished_like(job.request.fingerprint(source), job.id)
+    if before is not None and there(before.results_url or ""):
+        return Found(result=before)
+    return Found(audio=cache.kept(storage(), source))
+
+
+def finish(run: Run, before: Job) -> None:
+    run.learn(artist=before.artist, audio_key=before.audio_key, thumbnail=before.thumbnail, chapters=before.chapters)
     run.complete(
-        results_url=before.results_url,
+        results_url=before.results_url or "",
         files=before.files,
         message="Found: this song was made before",
         title=before.title,
@@ -109,19 +154,95 @@ def finish_from_cache(run: Run, source: str) -> bool:
         quality=before.quality,
         pipeline=before.pipeline or PIPELINE_VERSION,
     )
+
+
+# --- download -----------------------------------------------------------------------------------
+
+
+def fetched(run: Run, report: Progress, link: Link, source: str, egress: str) -> Kept | None:
+    """The audio, fetched by the first route that leads to it. None if another machine's turn is next.
+
+    Of several jobs that want the same sound at the same time one fetches it, and the others wait for that.
+    """
+    waiting = partial(report, Stage.DOWNLOAD, 0.0, "Another job is downloading this song; waiting for it")
+    with database.alone(f"the sound of {source}", waiting):
+        if kept := cache.kept(storage(), source):
+            return kept
+        report(Stage.DOWNLOAD, 0.0, "Downloading")
+        routes = ways(egress) if link.kind == "youtube" else DIRECTLY
+        take = partial(by_route, run, report, link, source)
+        try:
+            return climb(routes, take, breakers, partial(run.say, Stage.DOWNLOAD))
+        except SiteLimitsUs:
+            if run.job.queue is Queue.PEOPLE or not come_back(run, routes):  # people want to know, and may choose
+                raise
+            return None
+
+
+def ways(egress: str) -> list[Route]:
+    """All routes to YouTube from here, without cookies that it is known to refuse."""
+    routes = (*ladder(settings(), egress), *elsewhere(egress))
+    return [route for route in routes if not (route.signed_in and breakers.login_is_stale(route.egress))]
+
+
+def come_back(run: Run, routes: Sequence[Route]) -> bool:
+    """Begin again once YouTube lets us; whether that is soon enough. Meanwhile the song costs a row, and no process."""
+    opens = insist(lambda: breakers.opens_at([name for route in routes for name in route.breakers]))
+    if opens is None or opens - run.job.created_at > WAITING_FOR_A_SITE:
+        return False
+    at = opens + random() * SPREAD  # noqa: S311  (the first of those who wait finds out for all)
+    again = runs.fetch(run.job.id, run.job.attempt + 1, run.job.queue, at)
+    run.postpone(again, f"Waiting until {at:%H:%M} UTC: YouTube limits this address")
     return True
 
 
-def find_audio(report: Progress, target: Link, source: str) -> tuple[str, Audio]:
-    found = cache.kept(storage(), source)
-    if found is not None:
-        report(Stage.DOWNLOAD, 1.0, "The audio is here already: no download needed")
-        return found
-    report(Stage.DOWNLOAD, 0.0, "Downloading")
-    key, audio = download_task(target, source, report)
-    length = f", {clock(audio.duration)}" if audio.duration else ""
-    report(Stage.DOWNLOAD, 1.0, f"Downloaded{length}")
-    return key, audio
+def by_route(run: Run, report: Progress, link: Link, source: str, route: Route) -> Kept | None:
+    if route.means == "pool":
+        run.hand_over([runs.fetch_elsewhere(run.job.id, run.job.attempt, run.job.queue)])
+        return None
+    return download_task.with_options(name=f"download, {route.name}")(link, source, route, report, run.job.id)
+
+
+def downloaded(link: Link, source: str, route: Route, report: Progress, job: str) -> Kept:
+    with one_of_few(route.place), here().incoming() as place:
+        audio = sound_by(route, link, place, report)
+        kept = insist(lambda: cache.keep(storage(), source, audio, job), through=StorageAway)
+    with suppress(DatabaseAway):  # the next one makes room
+        cache.trim_audio({*nightly.open_audio(), kept[0]})
+    return kept
+
+
+def sound_by(route: Route, link: Link, place: Path, report: Progress) -> Audio:
+    if route.means == "modal":
+        return modal.fetch(link, place, report)
+    return download(link, place, report, route, noticed=partial(notice, route))
+
+
+def notice(route: Route, what: str) -> None:
+    """What one download found out for all that follow."""
+    if what == STALE_COOKIES:
+        breakers.give_up_login(route.egress)
+
+
+# --- hand-over ----------------------------------------------------------------------------------
+
+
+def go_on(run: Run, report: Progress, key: str, audio: Audio, *, downloaded: bool) -> None:
+    """The audio is kept: the GPU stage is next."""
+    track = probe(audio.path, name=audio.title)
+    seconds = audio.duration or track.duration or 0.0
+    length = f", {clock(seconds)}" if seconds else ""
+    said = f"Downloaded{length}" if downloaded else "The audio is here already: no download needed"
+    report(Stage.DOWNLOAD, 1.0, said)
+    run.learn(
+        title=audio.title,
+        artist=audio.artist,
+        duration=seconds,
+        audio_key=key,
+        thumbnail=audio.thumbnail,
+        chapters=[asdict(chapter) for chapter in audio.chapters],
+    )
+    hand_over_task(run, ranked(run.job, seconds / 60), seconds)
 
 
 def ranked(job: Job, minutes: float) -> list[Pick]:

@@ -27,13 +27,18 @@ RETRYING: dict[str, Any] = {  # how each step is tried again; a permanent failur
 
 def is_passing(task: Any, task_run: Any, state: Any) -> bool:
     """Prefect's question whether a failed task may be tried again."""
+    return isinstance(failure(state), Passing)
+
+
+def failure(state: Any) -> UserError | None:
+    """What a failed task ended with, if users may read it."""
     try:
         state.result()
-    except Passing:
-        return True
+    except UserError as error:
+        return error
     except Exception:
-        return False
-    return False
+        return None
+    return None
 
 
 @contextmanager

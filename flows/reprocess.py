@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger
 from flows.artifacts import show_report
 from infra import runs
 from infra.errors import Passing
-from infra.jobs import nightly, routing, table
+from infra.jobs import admission, nightly, routing, table
 from infra.jobs.job import Job
 from infra.jobs.nightly import Budget
 from infra.jobs.request import PIPELINE_VERSION, Queue
@@ -112,7 +112,7 @@ def again(song: Chosen) -> None:
             storage().touch(old.audio_key)  # it is still needed when its turn comes
         table.insert(old.request, id=id, title=old.title, video_id=old.video_id, queue=Queue.NIGHTLY, replaces=old.id)
     else:
-        job = table.retry(song.job.id, queue=Queue.NIGHTLY)
+        job = admission.retry(song.job.id, queue=Queue.NIGHTLY)
         if job is None:
             return  # its user was faster
         id, attempt = job.id, job.attempt

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -13,11 +14,12 @@ import psycopg
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-from infra.errors import BadRequest, DatabaseAway
+from infra.errors import BadRequest, DatabaseAway, Passing
 from infra.settings import settings
 
 PATIENCE = 5.0  # seconds to wait for a connection before the database counts as away
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL's text holds neither NUL nor half a surrogate pair
+_OPENING = threading.Lock()
 
 T = TypeVar("T")
 Connection = psycopg.Connection[DictRow]
@@ -51,32 +53,60 @@ def pool() -> ConnectionPool[Connection]:
     )
 
 
+def _pool() -> ConnectionPool[Connection]:
+    """The one pool, though many threads ask for it at first."""
+    with _OPENING:
+        return pool()
+
+
 @contextmanager
 def connection() -> Generator[Connection]:
     """A connection in autocommit mode; a database that is away is told as such."""
     try:
-        with pool().connection() as conn:
+        with _pool().connection() as conn:
             yield conn
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseAway from error
 
 
-def insist(write: Callable[[], T], *, patience: float = 120.0, pause: float = 0.5) -> T:
-    """Do a write that must not be lost, through a database that is away for a while."""
+def insist(
+    write: Callable[[], T], *, patience: float = 120.0, pause: float = 0.5, through: type[Passing] = DatabaseAway
+) -> T:
+    """Do a write that must not be lost, through a database (or what else is told) that is away for a while."""
     deadline = time.monotonic() + patience
     while True:
         try:
             return write()
-        except DatabaseAway:
+        except through:
             if time.monotonic() > deadline:
                 raise
             time.sleep(pause)
 
 
+@contextmanager
+def alone(what: str, waiting: Callable[[], None], *, pause: float = 0.5) -> Generator[None]:
+    """Whoever else does the same anywhere is waited for. A database that is away keeps nobody from it."""
+    with ExitStack() as held:
+        try:
+            own = held.enter_context(psycopg.connect(url(), autocommit=True, connect_timeout=int(PATIENCE)))
+            while not _lock(own, what):
+                waiting()
+                time.sleep(pause)
+        except psycopg.OperationalError:
+            pass
+        yield
+
+
+def _lock(own: psycopg.Connection, what: str) -> bool:
+    """Held until its connection closes, which a dead process's does by itself."""
+    found = own.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 1))", (what,)).fetchone()
+    return found is not None and found[0]
+
+
 def alive() -> bool:
     """Whether the database answers at once."""
     try:
-        with pool().connection(timeout=1.0) as conn:
+        with _pool().connection(timeout=1.0) as conn:
             conn.execute("SELECT 1")
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
         return False

@@ -16,6 +16,7 @@ from infra.errors import EngineAway, NotDeployed
 from infra.jobs.request import Provider, Queue
 
 FETCH = "fetch/default"
+FETCH_ELSEWHERE = "fetch/download"
 HANDED_BACK = "Its worker was stopped"  # begins the message of a run that a stopping worker did not finish
 PAGE = 200  # runs a call; Prefect gives no more
 AWAITING_RETRY = {"state": {"name": {"any_": ["AwaitingRetry"]}}}
@@ -54,6 +55,12 @@ class FlowRun(BaseModel):
         state: Mapping[str, Any] = answer["state"]
         return cls.model_validate({**answer, "since": state["timestamp"], "message": state.get("message")})
 
+    @property
+    def reason(self) -> str:
+        """Why it ended, as a clause that a user may read."""
+        message = (self.message or "").strip() or "it ended without a word"
+        return message.splitlines()[0].rstrip(".")[:200]
+
 
 class Retry(BaseModel):
     """A step of a run that failed and is to be tried again."""
@@ -91,13 +98,21 @@ def _deployment(name: str) -> str:
     return answer["id"]
 
 
-def start(deployment: str, parameters: Mapping[str, Any], *, key: str, name: str, queue: Queue | None) -> str:
-    """Start a run of the deployment and return its id. The same key again gives the run that it gave before."""
+def start(
+    deployment: str,
+    parameters: Mapping[str, Any],
+    *,
+    key: str,
+    name: str,
+    queue: Queue | None,
+    at: datetime | None = None,
+) -> str:
+    """Start a run of the deployment, now or later; its id. The same key again gives the run that it gave before."""
     wanted = {
         "parameters": parameters,
         "idempotency_key": key,
         "name": name,
-        "state": {"type": "SCHEDULED"},
+        "state": {"type": "SCHEDULED", "state_details": {"scheduled_time": at.isoformat()} if at else {}},
         "work_queue_name": queue,
     }
     run = call("POST", f"/deployments/{_deployment(deployment)}/create_flow_run", wanted)
@@ -109,9 +124,28 @@ def start(deployment: str, parameters: Mapping[str, Any], *, key: str, name: str
     return run["id"]
 
 
-def fetch(job: str, attempt: int, queue: Queue = Queue.PEOPLE) -> str:
+def fetch(job: str, attempt: int, queue: Queue = Queue.PEOPLE, at: datetime | None = None) -> str:
     parameters = {"job": job, "attempt": attempt}
-    return start(FETCH, parameters, key=f"fetch-{job}-{attempt}", name=f"fetch {job}", queue=queue)
+    return start(FETCH, parameters, key=f"fetch-{job}-{attempt}", name=f"fetch {job}", queue=queue, at=at)
+
+
+def fetch_elsewhere(job: str, attempt: int, queue: Queue = Queue.PEOPLE) -> str:
+    """By a worker that reaches the sites from another address."""
+    parameters = {"job": job, "attempt": attempt}
+    key = f"fetch-elsewhere-{job}-{attempt}"
+    return start(FETCH_ELSEWHERE, parameters, key=key, name=f"fetch {job}", queue=queue)
+
+
+def has_workers(pool: str) -> bool:
+    """Whether somebody works for the pool at the moment."""
+    asked = {"workers": {"status": {"any_": ["ONLINE"]}}, "limit": 1}
+    return bool(call("POST", f"/work_pools/{pool}/workers/filter", asked))
+
+
+def make_limit(name: str, slots: int) -> None:
+    """A number of slots that runs share. One that is there stays as it is."""
+    if call("GET", f"/v2/concurrency_limits/{name}") is None:
+        call("POST", "/v2/concurrency_limits/", {"name": name, "limit": slots})
 
 
 def transcribe(job: str, attempt: int, provider: Provider = Provider.CUDA, queue: Queue = Queue.PEOPLE) -> str:

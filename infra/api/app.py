@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import mimetypes
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,23 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from infra import database, runs
-from infra.api import jobs
-from infra.errors import UNEXPECTED, DiskFull, MissingFile, Passing, TooLarge, UserError
-from infra.jobs import table
+from infra.api import batches, jobs
+from infra.errors import (
+    UNEXPECTED,
+    DatabaseAway,
+    DiskFull,
+    KeyReused,
+    MissingFile,
+    Passing,
+    StorageRefused,
+    TooLarge,
+    UserError,
+)
+from infra.jobs import breakers, table
+from infra.jobs.breakers import Closed
 from infra.settings import Settings
-from infra.storage import storage
+from infra.storage import content_type, here
+from tasks.download.cookies import cookies
 
 PAGE = Path(__file__).parent / "page"
 STARTED = time.time()
@@ -31,8 +42,15 @@ POLICY = (
     "default-src 'self'; media-src 'self' https: blob:; img-src 'self' https: data:; connect-src 'self' https:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-CODES: dict[type[UserError], int] = {jobs.NoSuchJob: 404, MissingFile: 404, TooLarge: 413, DiskFull: 507}
-TEXTS = {".json": "application/json", ".lrc": "text/plain", ".ass": "text/plain", ".srt": "application/x-subrip"}
+CODES: dict[type[UserError], int] = {
+    jobs.NoSuchJob: 404,
+    batches.NoSuchBatch: 404,
+    MissingFile: 404,
+    KeyReused: 409,
+    TooLarge: 413,
+    StorageRefused: 502,
+    DiskFull: 507,
+}
 
 log = logging.getLogger("api")
 
@@ -57,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _bug)
     app.include_router(jobs.router)
+    app.include_router(batches.router)
     app.add_api_route("/health", health)
     app.add_api_route("/metrics", metrics)
     app.add_api_route("/files/{key:path}", file, methods=["GET", "HEAD"])
@@ -70,18 +89,14 @@ def index() -> FileResponse:
 
 
 def file(key: str) -> FileResponse:
-    """Kept audio and results, with ranges. Only media and our own formats have a type that a browser acts on."""
-    path = storage().path(key)
-    if not key.startswith(("audio/", "transcriptions/")) or not path.is_file():
+    """Kept audio and results of this machine, with ranges."""
+    if not key.startswith(("audio/", "transcriptions/")):
         raise MissingFile(name=key)
-    guessed = TEXTS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or ""
-    if path.suffix in (".opus", ".ogg"):
-        guessed = "audio/ogg"
-    safe = guessed.startswith(("audio/", "video/", "text/plain", "text/vtt")) or guessed in TEXTS.values()
+    path = here().file(key)
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-cache"}
     if key.startswith("transcriptions/"):
         headers["Content-Disposition"] = f'inline; filename="{path.name}"'
-    return FileResponse(path, media_type=guessed if safe else "application/octet-stream", headers=headers)
+    return FileResponse(path, media_type=content_type(key), headers=headers)
 
 
 def health() -> JSONResponse:
@@ -94,9 +109,38 @@ def health() -> JSONResponse:
         "uptime": round(time.time() - STARTED, 3),
         "database": _link(stored),
         "engine": _link(engine),
+        **(_youtube() if stored else {}),
     }
     # Without Prefect jobs are accepted all the same: a load balancer must not turn its callers away.
     return JSONResponse(answer, status_code=200 if stored else 503)
+
+
+def _youtube() -> dict[str, Any]:
+    """Whom YouTube limits at the moment, and whether its cookies still serve."""
+    try:
+        closed = breakers.all_closed()
+    except DatabaseAway:
+        return {}
+    limited = [
+        {"egress": way.name, "until": way.until.isoformat(), "reason": way.reason}
+        for way in closed
+        if not way.name.startswith(breakers.STALE)
+    ]
+    return {"youtube": {"limited": limited, "cookies": _cookies(closed)}}
+
+
+def _cookies(closed: Sequence[Closed]) -> dict[str, Any]:
+    given = cookies()
+    if given is None:
+        return {"status": "none"}
+    stale = [way.reason for way in closed if way.name.startswith(breakers.STALE) and given.digest in way.name]
+    problem = stale[0] if stale else given.problem
+    answer = {
+        "status": "stale" if stale else "unusable" if problem else "good",
+        "problem": problem,
+        "expires": given.expires.isoformat() if given.expires else None,
+    }
+    return {name: value for name, value in answer.items() if value is not None}
 
 
 def _link(connected: bool) -> dict[str, Any]:

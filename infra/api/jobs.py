@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,20 @@ from starlette.datastructures import UploadFile
 
 from infra import links, runs
 from infra.api import answers
+from infra.database import Connection
 from infra.errors import BadRequest, EngineAway, Passing, TooLarge, UnknownModel, disk_writes
-from infra.jobs import table
+from infra.jobs import admission, table
+from infra.jobs.admission import Fate, Key, Wanted, admit_within, once
 from infra.jobs.job import Job
-from infra.jobs.request import Provider, Request
+from infra.jobs.request import Provider, Queue, Request
 from infra.jobs.states import Status
 from infra.settings import settings
-from infra.storage import storage
-from tasks.cache import keep_upload
+from infra.storage import here, storage
+from infra.storage import link as link_to
+from tasks.cache import keep_upload, source_of
 
 CHUNK = 1 << 20  # bytes
+LONGEST_KEY = 200  # characters of an Idempotency-Key
 ASKED = ("preset", "language", "model", "provider", "race")  # what a caller may say beside the link
 
 router = APIRouter()
@@ -40,10 +43,11 @@ def base_url(http: HttpRequest) -> str:
 
 
 def found(id: str) -> Job:
+    """The job as its caller sees it."""
     job = table.get(id)
     if job is None:
         raise NoSuchJob
-    return job
+    return table.seen([job])[0]
 
 
 class NoSuchJob(BadRequest):
@@ -60,15 +64,15 @@ async def create(http: HttpRequest) -> JSONResponse:
             file = form.get("file")
             if isinstance(file, UploadFile):
                 kept = await run_in_threadpool(receive, file)
-                return await run_in_threadpool(submit, {**fields, "youtubeUrl": f"upload:{kept}"}, file.filename)
-            return await run_in_threadpool(submit, fields)
+                return await run_in_threadpool(submit, http, {**fields, "youtubeUrl": f"upload:{kept}"}, file.filename)
+            return await run_in_threadpool(submit, http, fields)
     try:
         asked = await http.json()
     except ValueError:
         raise BadRequest(what="The body of this request is neither JSON nor a form.") from None
     if not isinstance(asked, dict):
         raise BadRequest(what='The body must be a JSON object such as {"youtubeUrl": "https://youtu.be/…"}.')
-    return await run_in_threadpool(submit, asked)  # pyright: ignore[reportUnknownArgumentType]
+    return await run_in_threadpool(submit, http, asked)  # pyright: ignore[reportUnknownArgumentType]
 
 
 def check_size(http: HttpRequest) -> None:
@@ -84,35 +88,55 @@ def check_size(http: HttpRequest) -> None:
 def receive(file: UploadFile) -> str:
     """Keep an uploaded file; the name under which it is kept."""
     limit = settings().max_megabytes
-    incoming = storage().folder / "incoming"
-    with disk_writes("the upload"):
-        incoming.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=incoming) as copy:
-            size = 0
+    with disk_writes("the upload"), here().incoming() as place:
+        copy = place / "upload"
+        size = 0
+        with copy.open("wb") as target:
             while chunk := file.file.read(CHUNK):
                 size += len(chunk)
                 if size > limit * 10**6:
                     raise TooLarge(limit_mb=limit)
-                copy.write(chunk)
-            copy.flush()
-            return keep_upload(storage(), Path(copy.name), file.filename or "upload")
+                target.write(chunk)
+        return keep_upload(storage(), copy, file.filename or "upload")
 
 
-def submit(asked: Mapping[str, Any], name: str | None = None) -> JSONResponse:
+def submit(http: HttpRequest, asked: Mapping[str, Any], name: str | None = None) -> JSONResponse:
     link = asked.get("youtubeUrl")
     if not isinstance(link, str) or not link.strip():
         raise BadRequest(what="Paste a link to a YouTube video, or choose a file.")
     target = links.parse(link.strip(), settings().allowed_hosts)
-    request = asked_for(target.canonical, asked)
-    id = table.new_id()
-    table.insert(request, id=id, title=Path(name).stem if name else None, video_id=target.id or None)
+    wanted = Wanted(
+        asked_for(target.canonical, asked),
+        source_of(target),
+        title=Path(name).stem if name else None,
+        video_id=target.id or None,
+    )
+
+    def row(conn: Connection) -> dict[str, Any]:
+        fates.update(admit_within(conn, [wanted]))
+        return {"jobId": wanted.id}
+
+    fates: dict[str, Fate] = {}
+    answer, replayed = once(key_of(http, {**asked, "name": name}), row)
     # The row is the promise; whatever keeps this from starting its run, the mirror starts it.
-    return JSONResponse({"jobId": id}, status_code=201, background=BackgroundTask(start, id, 1))
+    begins = fates.get(wanted.id) is Fate.BEGINS
+    task = BackgroundTask(start, wanted.id, 1) if begins else None
+    return JSONResponse(answer, 201, headers={"Idempotency-Replayed": "true"} if replayed else None, background=task)
 
 
-def start(id: str, attempt: int) -> None:
+def key_of(http: HttpRequest, asked: Mapping[str, Any]) -> Key | None:
+    """The caller's key for this request, if there is one: the same call again gets the same answer."""
+    name = http.headers.get("idempotency-key")
+    if name is None:
+        return None
+    if not 0 < len(name) <= LONGEST_KEY or not name.isprintable():
+        raise BadRequest(what=f"An Idempotency-Key has 1 to {LONGEST_KEY} characters that can be printed.")
+    return Key.of(f"{http.url.path} {name}", asked)
+
+
+def start(id: str, attempt: int, queue: Queue = Queue.PEOPLE) -> None:
     try:
-        table.assign(id, attempt, runs.fetch(id, attempt))
+        table.assign(id, attempt, runs.fetch(id, attempt, queue))
     except Passing as error:
         log.warning("job %s waits for the mirror to start it: %s", id, error)
 
@@ -142,7 +166,7 @@ def jobs(
     after: str | None = None,
 ) -> dict[str, Any]:
     found = table.recent(status=status, limit=limit + 1, after=after)
-    page = found[:limit]
+    page = table.seen(found[:limit])
     return {
         "jobs": [answers.listed(job, base_url(http)) for job in page],
         "next": page[-1].id if len(found) > limit else None,
@@ -157,7 +181,7 @@ def job(id: str, http: HttpRequest) -> dict[str, Any]:
 @router.get("/api/jobs/{id}/progress")
 def progress(id: str, http: HttpRequest) -> dict[str, Any]:
     job = found(id)
-    audio = storage().url(job.audio_key) if job.audio_key and storage().exists(job.audio_key) else None
+    audio = link_to(job.audio_key) if job.audio_key else None
     more = {"provider": job.provider, "race": job.request.race if job.request.race > 1 else None}
     shown = {name: value for name, value in more.items() if value is not None}
     return answers.progress(job, base_url(http), audio) | shown
@@ -187,15 +211,19 @@ def result(id: str, http: HttpRequest) -> RedirectResponse:
 def retry(id: str) -> JSONResponse:
     """The next attempt of a job that failed or was cancelled, with what is kept of it."""
     found(id)
-    job = table.retry(id)
+    job = admission.retry(id)
     if job is None:
         return JSONResponse({"error": f"There is nothing to try again: the job is {found(id).status}"}, status_code=409)
-    return JSONResponse({"jobId": id}, status_code=201, background=BackgroundTask(start, id, job.attempt))
+    task = None if job.follows else BackgroundTask(start, id, job.attempt)
+    return JSONResponse({"jobId": id}, status_code=201, background=task)
 
 
 @router.delete("/api/jobs/{id}")
 def cancel(id: str) -> JSONResponse:
-    """The row ends at once; the run that works on it is ended by Prefect, or by the mirror if Prefect is away."""
+    """The row ends at once; the run that works on it is ended by Prefect, or by the mirror if Prefect is away.
+
+    Others who wait for the same song keep waiting: the first of them goes on with it.
+    """
     found(id)
     job = table.cancel(id)
     if job is None:
@@ -205,4 +233,6 @@ def cancel(id: str) -> JSONResponse:
             runs.cancel(job.run_id)
         except EngineAway:
             log.warning("Prefect is away: the mirror cancels the run of job %s", id)
-    return JSONResponse({"status": Status.CANCELLED})
+    heir = table.heir(job.fingerprint) if job.fingerprint and not job.follows else None
+    task = BackgroundTask(start, heir.id, heir.attempt, heir.queue) if heir else None
+    return JSONResponse({"status": Status.CANCELLED}, background=task)

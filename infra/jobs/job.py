@@ -35,6 +35,8 @@ class Job(BaseModel):
     title: str | None = None
     artist: str | None = None
     duration: int | None = None
+    thumbnail: str | None = None
+    chapters: tuple[dict[str, Any], ...] = ()  # each with its title, start and end
     status: Status
     results_url: str | None = None
     srt_url: str | None = None
@@ -64,6 +66,8 @@ class Job(BaseModel):
     replaces: str | None = None  # the job whose song this one makes anew
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     batch: str | None = None
+    place: int | None = None  # in the batch
+    follows: str | None = None  # the job that makes the same song; this one ends with it
     fingerprint: str | None = None
     audio_key: str | None = None
     files: dict[str, str] = Field(default_factory=dict[str, str])

@@ -21,8 +21,9 @@ import psycopg
 
 from infra import database, runs
 from infra.errors import DatabaseAway, EngineAway, NotDeployed
-from infra.jobs import queries, table
+from infra.jobs import listing, queries, table
 from infra.jobs.job import Job, Step
+from infra.jobs.pulse import GONE, SETTLING, SILENT, UNBORN
 from infra.jobs.states import Outcome
 from infra.jobs.stream import Stream
 from infra.runs import ALIVE, HANDED_BACK, FlowRun, Retry, StateType
@@ -34,12 +35,8 @@ PAUSE = 0.5  # seconds between two looks for news
 ROUND = 5.0  # seconds between two looks at all open rows whose runs do not just wait in Prefect's queue
 QUEUED = 30.0  # seconds between two looks at those, too: of a thousand jobs most wait, and only an event changes that
 SHARE = 0.2  # of our time at most is spent on these
-SETTLING = timedelta(seconds=5)  # what was written this recently may still be on its way
 LATE = timedelta(seconds=15)
-SILENT = timedelta(seconds=25)  # a running run's row without a heartbeat; five of them were missed
-UNBORN = timedelta(seconds=60)  # a process that was to start and did not; it takes a few seconds, ten under load
 STUBBORN = timedelta(seconds=2)  # a run that was cancelled in Prefect and goes on: its job ends without it
-GONE = timedelta(minutes=5)  # without a deployment; `prefect deploy` takes seconds
 
 log = logging.getLogger("mirror")
 
@@ -137,6 +134,9 @@ def look(changed: set[str], sight: Sight, *, everything: bool, queued: bool = Tr
     Without `queued`, runs that did not change and wait in Prefect's queue are left out.
     """
     now = datetime.now(UTC)
+    if everything:
+        table.free_the_stranded()
+        listing.take_up(max(sight.rows, sight.engine))
     jobs = table.open_jobs()
     if not everything:
         jobs = [job for job in jobs if not changed.isdisjoint(runs_of(job))]
@@ -217,10 +217,10 @@ def finding(job: Job, id: str, run: FlowRun | None, retry: Retry | None, sight: 
         case StateType.CANCELLED:
             return Cancelled()
         case StateType.CRASHED:
-            return Dead(reason(run), blame=not reason(run).startswith(HANDED_BACK))
+            return Dead(run.reason, blame=not run.reason.startswith(HANDED_BACK))
         case StateType.COMPLETED | StateType.FAILED if id != job.run_id or now - max(run.since, pulse) > SETTLING:
             # Its own last write is not on the way any more: it was broken off.
-            return Dead(reason(run))
+            return Dead(run.reason)
         case _:
             return None
 
@@ -282,11 +282,6 @@ def dismiss(id: str, run: FlowRun | None, now: datetime) -> None:
         # A failure of its own it has told itself: one that is not told was refused, for nobody waited for it.
         beaten = run is not None and run.state_type is StateType.COMPLETED
         table.close_run(id, Outcome.BEATEN if beaten else Outcome.CANCELLED)
-
-
-def reason(run: FlowRun) -> str:
-    message = (run.message or "").strip() or "it ended without a word"
-    return message.splitlines()[0].rstrip(".")[:200]
 
 
 def clock(moment: datetime) -> str:

@@ -8,11 +8,67 @@ Of the racers one leads: it is `run_id`, and its progress and its pulse are the 
 from infra.jobs.job import Job
 
 INSERT = """
-INSERT INTO jobs (id, youtube_url, title, status, pct, status_message, options, batch, run_id, video_id, queue,
-                  replaces, progress_log)
-VALUES (%(id)s, %(link)s, %(title)s, 'queued', 0, 'Waiting for its turn', %(options)s, %(batch)s, %(run)s,
-        %(video_id)s, %(queue)s, %(replaces)s, %(steps)s)
+INSERT INTO jobs (id, youtube_url, title, status, pct, status_message, options, batch, place, run_id, video_id, queue,
+                  replaces, fingerprint, follows, progress_log)
+VALUES (%(id)s, %(link)s, %(title)s, 'queued', 0, %(message)s, %(options)s, %(batch)s, %(place)s, %(run)s,
+        %(video_id)s, %(queue)s, %(replaces)s, %(fingerprint)s, %(follows)s, %(steps)s)
 ON CONFLICT (id) DO NOTHING
+"""
+
+# --- one work for many requests -----------------------------------------------------------------
+
+# Who asks for the same song at the same time waits here until the other's row stands.
+LOCK_SONG = "SELECT pg_advisory_xact_lock(hashtextextended(%(fingerprint)s, 0))"
+
+# Whom a request for the same song follows. The lock lets no leader end between this and the follower's row; one that
+# ends just now is waited for, and is none any more.
+LEADER = """
+SELECT * FROM jobs
+WHERE fingerprint = %(fingerprint)s AND status IN ('queued', 'processing') AND follows IS NULL AND id <> %(id)s
+  AND replaces IS NULL
+ORDER BY status = 'processing' DESC, created_at LIMIT 1 FOR NO KEY UPDATE
+"""
+
+# A song that waits in a later queue than the one who asks now follows him, with its own followers.
+FOLLOW_INSTEAD = """
+UPDATE jobs SET follows = %(id)s, run_id = NULL, status_message = %(message)s
+WHERE (id = %(leader)s OR follows = %(leader)s) AND status = 'queued'
+"""
+
+# A row that is born with its end: the same song was made before.
+INSERT_FINISHED = """
+INSERT INTO jobs (id, youtube_url, options, batch, place, video_id, queue, fingerprint, status, pct, current_stage,
+                  completed_at, status_message, progress_log, title, artist, duration, thumbnail, chapters, audio_key,
+                  results_url, srt_url, files, quality, pipeline, provider, processing_method, replaces)
+SELECT %(id)s, %(link)s, %(options)s, %(batch)s, %(place)s, %(video_id)s, %(queue)s, fingerprint, 'completed', 100,
+  'done', now(), %(message)s, %(steps)s, COALESCE(title, %(title)s), artist, duration, thumbnail, chapters, audio_key,
+  results_url, srt_url, files, quality, pipeline, provider, processing_method, replaces
+FROM jobs WHERE id = %(before)s
+"""
+
+# A line of a batch that leads to no song.
+INSERT_REFUSED = """
+INSERT INTO jobs (id, youtube_url, options, batch, place, queue, status, completed_at, status_message, error_message,
+                  error_kind, error_advice, progress_log)
+VALUES (%(id)s, %(link)s, %(options)s, %(batch)s, %(place)s, %(queue)s, 'error', now(), %(message)s, %(message)s,
+        %(kind)s, %(advice)s, %(steps)s)
+"""
+
+# Whoever ends a leader ends or promotes its followers (trigger jobs_lead). Should one be left behind all the same (a
+# leader deleted, a restored backup), it works for itself.
+STRANDED = """
+UPDATE jobs SET follows = NULL, status_message = 'Waiting for its turn'
+WHERE status = 'queued' AND follows IS NOT NULL
+  AND NOT EXISTS (SELECT FROM jobs AS leader
+                  WHERE leader.id = jobs.follows AND leader.status IN ('queued', 'processing'))
+"""
+
+ABOUT = "SELECT * FROM jobs WHERE id = ANY (%(ids)s)"
+
+HEIR = """
+SELECT * FROM jobs
+WHERE fingerprint = %(fingerprint)s AND status = 'queued' AND follows IS NULL AND run_id IS NULL
+ORDER BY created_at LIMIT 1
 """
 
 GET = "SELECT * FROM jobs WHERE id = %(id)s"
@@ -30,7 +86,7 @@ COUNT = "SELECT status, count(*) AS jobs FROM jobs GROUP BY status"
 # A queued row learns which run will do it; a run that began meanwhile has claimed it already.
 ASSIGN = """
 UPDATE jobs SET run_id = %(run)s
-WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'queued' AND run_id IS NULL
+WHERE id = %(id)s AND attempt = %(attempt)s AND status = 'queued' AND run_id IS NULL AND follows IS NULL
 """
 
 # The newest run of an attempt takes the row; whoever held it before is refused from here on. A racer joins the others
@@ -42,6 +98,7 @@ UPDATE jobs SET
   racers = CASE WHEN %(run)s = ANY (racers) THEN racers
                 WHEN %(racing)s THEN racers || %(run)s::text ELSE '{}' END
 WHERE id = %(id)s AND (attempt = %(attempt)s OR run_id = %(run)s) AND status IN ('queued', 'processing')
+  AND follows IS NULL
 RETURNING *
 """
 
@@ -65,7 +122,8 @@ LEARN = f"""
 UPDATE jobs SET
   title = COALESCE(%(title)s, title), artist = COALESCE(%(artist)s, artist),
   duration = COALESCE(%(duration)s, duration), video_id = COALESCE(%(video_id)s, video_id),
-  audio_key = COALESCE(%(audio_key)s, audio_key), fingerprint = COALESCE(%(fingerprint)s, fingerprint)
+  audio_key = COALESCE(%(audio_key)s, audio_key), fingerprint = COALESCE(%(fingerprint)s, fingerprint),
+  thumbnail = COALESCE(%(thumbnail)s, thumbnail), chapters = COALESCE(%(chapters)s, chapters)
 WHERE {FENCE}
 """
 
@@ -151,6 +209,12 @@ UPDATE jobs SET {NEXT_ATTEMPT}, run_id = NULL, lost_runs = lost_runs + %(blame)s
 WHERE {ALONE} AND lost_runs + %(blame)s < %(max_lost)s
 """
 
+# By the run itself: its next attempt begins later, with a run that is scheduled already.
+POSTPONE = f"""
+UPDATE jobs SET {NEXT_ATTEMPT}, run_id = %(to)s
+WHERE {LEADS}
+"""
+
 GIVE_UP = f"""
 UPDATE jobs SET status = 'error', lost_runs = lost_runs + 1, completed_at = now(), status_message = %(message)s,
   error_message = %(message)s, error_kind = 'passing', error_advice = %(advice)s,
@@ -164,14 +228,14 @@ AFRESH = f"""
 """
 
 RETRY = f"""
-UPDATE jobs SET {AFRESH}, run_id = NULL, queue = %(queue)s
+UPDATE jobs SET {AFRESH}, run_id = NULL, queue = %(queue)s, follows = %(follows)s
 WHERE id = %(id)s AND status IN ('error', 'cancelled')
 RETURNING *
 """
 
 # The row's own run lives again: it was retried in Prefect.
 RETAKEN = f"""
-UPDATE jobs SET {AFRESH}
+UPDATE jobs SET {AFRESH}, follows = NULL
 WHERE run_id = %(run)s AND status IN ('error', 'cancelled')
 RETURNING *
 """
@@ -185,7 +249,7 @@ WHERE {OPEN} AND run_id IS NOT DISTINCT FROM %(run)s AND status_message IS NOT D
 # Asked every second, for a thousand rows: without their logs.
 OPEN_JOBS = f"""
 SELECT {", ".join(name for name in Job.model_fields if name != "progress_log")}
-FROM jobs WHERE status IN ('queued', 'processing') ORDER BY created_at LIMIT %(limit)s
+FROM jobs WHERE status IN ('queued', 'processing') AND follows IS NULL ORDER BY created_at LIMIT %(limit)s
 """
 
 FINISHED_LIKE = """

@@ -41,6 +41,7 @@ class Queue(StrEnum):
     """The work queues of each pool, the first one served first."""
 
     PEOPLE = "people"
+    BATCH = "batch"
     NIGHTLY = "nightly"
 
 

@@ -5,23 +5,21 @@ In a race several runs hold the row: the first to complete it wins, and of the o
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Self
 
 from infra.database import as_jsonb, insist, storable
 from infra.errors import DatabaseAway, TakenOver, UserError
 from infra.jobs import queries, table
 from infra.jobs.job import Job, Step
+from infra.jobs.pulse import beating
 from infra.jobs.request import PIPELINE_VERSION, Provider
 from infra.jobs.stages import SHARES, Stage, percent
 from infra.jobs.states import Outcome, Status
 
 PAUSE = 0.25  # seconds between two progress writes within a stage
-HEARTBEAT = 5.0  # seconds
 LOG_LIMIT = 200  # steps kept; what ends an attempt is always kept
 
 
@@ -52,8 +50,15 @@ class Run:
         new_stage = stage is not self._stage
         if not new_stage and share < 1 and now - self._last_write < PAUSE:
             return
-        steps = [self._step(stage, message)] if new_stage else []
-        self._last_write = now
+        self._show(stage, share, message, new_step=new_stage)
+
+    def say(self, stage: Stage, message: str) -> None:
+        """A step of its own within the stage: what a user should find in the log, too."""
+        self._show(stage, 0.0, message, new_step=True)
+
+    def _show(self, stage: Stage, share: float, message: str, *, new_step: bool) -> None:
+        steps = [self._step(stage, message)] if new_step else []
+        self._last_write = time.monotonic()
         parameters = {"pct": percent(stage, share), "message": message, "stage": stage, "limit": LOG_LIMIT}
         try:
             if not table.execute(queries.PROGRESS, self._fence | parameters | {"steps": table.log(*steps)}):
@@ -71,6 +76,8 @@ class Run:
         video_id: str | None = None,
         audio_key: str | None = None,
         fingerprint: str | None = None,
+        thumbnail: str | None = None,
+        chapters: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         """What the run found out about the song."""
         facts = {
@@ -80,35 +87,23 @@ class Run:
             "video_id": video_id,
             "audio_key": audio_key,
             "fingerprint": fingerprint,
+            "thumbnail": thumbnail,
+            "chapters": as_jsonb([dict(chapter) for chapter in chapters]) if chapters else None,
         }
         insist(lambda: self._write(queries.LEARN, facts))
 
-    @contextmanager
-    def heartbeat(self) -> Generator[None]:
+    def heartbeat(self) -> AbstractContextManager[None]:
         """The row shows that this process lives, whatever its main thread is busy with."""
-        over = threading.Event()
-        worker = os.getppid()
-
-        def beat() -> None:
-            while not over.wait(HEARTBEAT):
-                try:
-                    table.execute(queries.HEARTBEAT, self._fence)
-                except DatabaseAway:
-                    if os.getppid() != worker:
-                        # Worker and database are gone: the whole stack was killed, and nobody waits for this work.
-                        os._exit(1)
-
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join(1.0)
+        return beating(lambda: table.execute(queries.HEARTBEAT, self._fence))
 
     def hand_over(self, to: Sequence[str]) -> None:
         """The row belongs to the next run, which may have claimed it already. Several next runs race for it."""
         insist(lambda: table.execute(queries.HAND_OVER, self._fence | {"to": list(to)}))
+
+    def postpone(self, to: str, message: str) -> None:
+        """The next attempt begins later, with that run."""
+        step = Step(status="pending", message=message, attempt=self.job.attempt)
+        insist(lambda: self._write(queries.POSTPONE, {"to": to, "message": message, "steps": table.log(step)}))
 
     def wanted(self) -> bool:
         """Whether the job still waits for a result, from this run or from a later one."""

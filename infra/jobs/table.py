@@ -6,7 +6,7 @@ What a run writes stands in `run.py`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +16,11 @@ from infra.jobs import queries
 from infra.jobs.job import Job, Step
 from infra.jobs.request import Provider, Queue, Request
 from infra.jobs.states import MAX_LOST_RUNS, Outcome, Status
+
+SHOWN_OF_A_LEADER = (
+    "status", "pct", "status_message", "current_stage", "progress_log", "artist", "duration", "thumbnail", "chapters",
+    "audio_key", "provider", "attempt",
+)  # fmt: skip
 
 
 def execute(query: str, parameters: Mapping[str, Any]) -> int:
@@ -54,8 +59,12 @@ def insert(
     video_id: str | None = None,
     queue: Queue = Queue.PEOPLE,
     replaces: str | None = None,
+    fingerprint: str | None = None,
 ) -> bool:
-    """A new queued job. False if the id is taken (the same run asked again)."""
+    """A new queued job with work of its own, whoever else makes the song. False if the id is taken.
+
+    What people ask for comes through `admission.admit`.
+    """
     options = request.model_dump(mode="json", exclude={"link"}, exclude_none=True)
     parameters = {
         "id": id,
@@ -63,17 +72,39 @@ def insert(
         "title": title,
         "options": as_jsonb(options),
         "batch": None,
+        "place": None,
         "run": run,
         "video_id": video_id,
         "queue": queue,
         "replaces": replaces,
-        "steps": log(Step(status="pending", message="Waiting for its turn")),
+        "fingerprint": fingerprint,
+        "follows": None,
+        **afresh("Waiting for its turn"),
     }
     return execute(queries.INSERT, parameters) == 1
 
 
 def get(id: str) -> Job | None:
     return first(queries.GET, {"id": id})
+
+
+def seen(jobs: Sequence[Job]) -> list[Job]:
+    """As their callers see them: a job that follows another shows how far that one is."""
+    leaders = {job.follows for job in jobs if job.follows and not job.ended}
+    if not leaders:
+        return list(jobs)
+    # Read together: of a leader that has ended meanwhile, the follower has, too.
+    ids = {*leaders, *(job.id for job in jobs)}
+    now = {job.id: job for job in select(queries.ABOUT, {"ids": list(ids)})}
+    return [_as_seen(now.get(job.id, job), now) for job in jobs]
+
+
+def _as_seen(job: Job, known: Mapping[str, Job]) -> Job:
+    leader = known.get(job.follows or "")
+    if job.ended or leader is None or leader.ended:
+        return job
+    shown = {name: getattr(leader, name) for name in SHOWN_OF_A_LEADER}
+    return job.model_copy(update={**shown, "title": leader.title or job.title})
 
 
 def recent(*, status: Status | None = None, limit: int = 20, after: str | None = None) -> list[Job]:
@@ -98,18 +129,22 @@ def cancel(id: str) -> Job | None:
     return first(queries.CANCEL, {"id": id, "steps": log(Step(status="error", message="Cancelled"))})
 
 
-def retry(id: str, queue: Queue = Queue.PEOPLE) -> Job | None:
-    """The next attempt of a job that ended without a result. None if there is nothing to try again."""
-    by = "by its user" if queue is Queue.PEOPLE else "by the nightly run"
-    return first(queries.RETRY, {"id": id, "queue": queue} | _afresh(f"Tried again {by}"))
+def heir(fingerprint: str) -> Job | None:
+    """The job that goes on with a song whose first caller cancelled it, and has no run yet."""
+    return first(queries.HEIR, {"fingerprint": fingerprint})
+
+
+def free_the_stranded() -> int:
+    return execute(queries.STRANDED, {})
 
 
 def retaken(run: str) -> Job | None:
     """The next attempt of a job that ended in this run's hands, which lives again. None if there is no such job."""
-    return first(queries.RETAKEN, {"run": run} | _afresh("Tried again in Prefect"))
+    return first(queries.RETAKEN, {"run": run} | afresh("Tried again in Prefect"))
 
 
-def _afresh(message: str) -> dict[str, Any]:
+def afresh(message: str) -> dict[str, Any]:
+    """What the log says of a new attempt."""
     return {"message": "Waiting for its turn", "steps": log(Step(status="pending", message=message))}
 
 

@@ -46,7 +46,9 @@ class House:
 
     def execute(self, run: str, ends: str = "COMPLETED") -> None:
         """Run it to its end, as a worker's child would, in the environment of this test."""
-        done = python("-m", "prefect.engine", run, environment=dict(os.environ) | self.prefect.environment)
+        paths = [os.environ.get("PYTHONPATH"), self.prefect.environment["PYTHONPATH"]]
+        environment = {**os.environ, **self.prefect.environment, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        done = python("-m", "prefect.engine", run, environment=environment)
         state = self.prefect.state(run)
         assert state["type"] == ends, f"{state['message']}\n{done.stdout}{done.stderr}"
 

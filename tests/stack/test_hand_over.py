@@ -24,7 +24,7 @@ from infra.jobs.states import Status
 from tests.chaos.killing import short_song
 from tests.fakes.media import Answer, MediaServer, Video
 from tests.running import DEMO, ROOT, RunningStack, eventually
-from tests.stack.test_jobs_table import pointed_at
+from tests.stack.rows import pointed_at
 from tests.workers import PrefectServer
 
 SONG = (DEMO / "harbor-light.mix.opus").read_bytes()

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,82 +29,20 @@ from hypothesis.stateful import (
 )
 
 from infra import database as db
-from infra import settings as configuration
 from infra.errors import DatabaseAway, DownloadFailed, TakenOver, TooLong, UserError
+from infra.jobs import admission, table
 from infra.jobs import run as runs
-from infra.jobs import table
 from infra.jobs.job import Job
 from infra.jobs.migrate import migrate
-from infra.jobs.request import Preset, Provider, Request
+from infra.jobs.request import Preset, Provider
 from infra.jobs.run import LOG_LIMIT, Run
 from infra.jobs.stages import SHARES, Stage, percent
 from infra.jobs.states import ENDED, MAX_LOST_RUNS, OPEN, Status, may_move
 from infra.stack.postgres import Postgres
 from tests.running import eventually
+from tests.stack.rows import LINK, complete, job_of, new_job, pointed_at, row_of, sql
 
-LINK = Request(link="https://www.youtube.com/watch?v=dQw4w9WgXcQ")
 MOST_STEPS = 2 * LOG_LIMIT
-
-Row = dict[str, Any]
-
-
-@contextmanager
-def pointed_at(url: str) -> Generator[None]:
-    """infra.database works on this database meanwhile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABASE_URL", url)
-        configuration.settings.cache_clear()
-        db.pool.cache_clear()
-        try:
-            yield
-        finally:
-            if db.pool.cache_info().currsize:
-                db.pool().close()
-            db.pool.cache_clear()
-            configuration.settings.cache_clear()
-
-
-@pytest.fixture
-def jobs(database: str) -> Generator[str]:
-    """A migrated database that infra.jobs works on; its URL."""
-    migrate(database)
-    with pointed_at(database):
-        yield database
-
-
-def sql(query: LiteralString, **parameters: Any) -> list[Row]:
-    with db.connection() as conn:
-        cursor = conn.execute(query, parameters)
-        return cursor.fetchall() if cursor.description else []
-
-
-def row_of(id: str) -> Row:
-    (row,) = sql("SELECT * FROM jobs WHERE id = %(id)s", id=id)
-    return row
-
-
-def new_job(**more: Any) -> str:
-    id = table.new_id()
-    assert table.insert(LINK, id=id, **more)
-    return id
-
-
-def job_of(id: str) -> Job:
-    job = table.get(id)
-    assert job is not None
-    return job
-
-
-def complete(run: Run, message: str = "Done") -> None:
-    run.complete(
-        results_url="/files/r.json",
-        files={"json": "/files/r.json", "srt": "/files/r.srt"},
-        message=message,
-        title="A song",
-        duration=201.4,
-        method="cpu",
-        seconds=12.5,
-    )
 
 
 # --- the state machine, walked at random --------------------------------------------------------
@@ -286,9 +223,9 @@ class OneJob(RuleBasedStateMachine):
     @rule()
     def retry(self) -> None:
         if self.status not in (Status.ERROR, Status.CANCELLED):
-            assert table.retry(self.id) is None
+            assert admission.retry(self.id) is None
             return
-        assert table.retry(self.id) is not None
+        assert admission.retry(self.id) is not None
         self.next_attempt()
         self.losses, self.retried = 0, True
 

@@ -12,14 +12,14 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from infra.errors import TakenOver
-from infra.jobs import table
+from infra.jobs import admission, table
 from infra.jobs.job import Step
 from infra.jobs.migrate import migrate
 from infra.jobs.request import Request
 from infra.jobs.run import Run
 from infra.jobs.stages import Stage
 from infra.jobs.states import Status
-from tests.stack.test_jobs_table import pointed_at
+from tests.stack.rows import pointed_at
 
 CONTRACT = {  # docs of the contract: column → type
     "id": "character varying",
@@ -235,7 +235,7 @@ def test_an_old_open_row_can_be_worked_on_and_an_old_failed_one_retried(database
             run = Run.claim(job.id, 1, "run")
             run.report(Stage.CACHE, 0.0, "Looking")
             run.complete(results_url="/r.json", files={}, message="Done")
-        again = table.retry("failed")
+        again = admission.retry("failed")
         assert again is not None
         assert (again.status, again.attempt) == (Status.QUEUED, 2)
 

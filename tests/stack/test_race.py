@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from infra import database as db
 from infra.errors import DownloadFailed, TakenOver
-from infra.jobs import run as runs
-from infra.jobs import table
+from infra.jobs import admission, pulse, table
 from infra.jobs.job import Job
 from infra.jobs.request import PIPELINE_VERSION, Provider, Queue
 from infra.jobs.routing import Record, records
@@ -25,9 +24,7 @@ from infra.jobs.run import Run
 from infra.jobs.stages import Stage
 from infra.jobs.states import MAX_LOST_RUNS, Outcome, Status
 from tests.running import eventually
-from tests.stack.test_jobs_table import LINK, job_of, jobs, new_job, row_of, sql
-
-__all__ = ["jobs"]
+from tests.stack.rows import LINK, job_of, new_job, row_of, sql
 
 pytestmark = pytest.mark.usefixtures("jobs")
 
@@ -215,7 +212,7 @@ def test_a_run_that_does_not_race_ends_the_race() -> None:
 
 
 def test_the_racer_that_begins_first_is_shown_and_the_other_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "PAUSE", 0.0)
+    monkeypatch.setattr("infra.jobs.run.PAUSE", 0.0)
     id, (one, other) = a_race("one", "other")
     other.began(Provider.MODAL, 180.0)
     one.began(Provider.CUDA, 180.0)
@@ -230,7 +227,7 @@ def test_the_racer_that_begins_first_is_shown_and_the_other_is_not(monkeypatch: 
 
 
 def test_the_rivals_pulse_does_not_hide_that_the_leader_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runs, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(pulse, "HEARTBEAT", 0.01)
     beats: list[str] = []
     id, (one, other) = a_race("one", "other")
     before = row_of(id)
@@ -389,7 +386,7 @@ def test_the_run_of_a_cancelled_job_is_superfluous_and_so_is_one_of_an_attempt_t
     tried_again = new_job()
     Run.claim(tried_again, 1, "first").began(Provider.CUDA, 180.0)
     assert table.cancel(tried_again)
-    assert table.retry(tried_again)
+    assert admission.retry(tried_again)
     Run.claim(tried_again, 2, "second").began(Provider.CUDA, 180.0)
     assert sorted(table.superfluous()) == sorted([(cancelled, "waits"), (tried_again, "first")])
 
@@ -502,7 +499,7 @@ def test_a_job_that_its_user_tries_again_is_a_persons_job_whoever_tried_before()
     id = new_job()
     for queue in (Queue.NIGHTLY, Queue.PEOPLE):
         assert table.cancel(id)
-        job = table.retry(id, queue) if queue is Queue.NIGHTLY else table.retry(id)
+        job = admission.retry(id, queue) if queue is Queue.NIGHTLY else admission.retry(id)
         assert job is not None
         assert job.queue is queue
 

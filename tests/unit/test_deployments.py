@@ -85,12 +85,19 @@ def test_what_runs_by_itself_waits_behind_people_and_runs_once() -> None:
             assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
 
 
+def test_a_list_does_not_wait_behind_the_songs_of_another() -> None:
+    for file in FILES:
+        deployment = deployments(file)["batch/default"]
+        assert deployment["work_pool"]["work_queue_name"] == Queue.PEOPLE
+
+
 def test_each_pool_has_the_queues_that_deployments_use_and_preloads_what_is_there() -> None:
     pools = yaml.safe_load((ROOT / "prefect.yaml").read_text())["definitions"]["pools"]
     for deployment in deployments("prefect.yaml").values():
         assert deployment["work_pool"]["work_queue_name"] in pools[deployment["work_pool"]["name"]]["queues"]
     for pool in pools.values():
-        assert pool["queues"][Queue.PEOPLE]["priority"] < pool["queues"][Queue.NIGHTLY]["priority"]
+        served = [pool["queues"][queue]["priority"] for queue in Queue]
+        assert served == sorted(set(served)), "the queues of Queue, the first one served first"
         for module, _, function in (name.partition(":") for name in pool["variables"]["preload"]):
             assert not function or callable(getattr(import_module(module), function))
 
