@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from itertools import count
 
 import httpx
 
@@ -42,10 +43,11 @@ def main() -> None:
         pause_pools(stack)
         prefect = stack.addresses.prefect_api
         deployment = client.get(f"{prefect}/deployments/name/fetch/default").raise_for_status().json()["id"]
-        asked = {"youtubeUrl": "https://youtu.be/harborlight"}
-        run = {"parameters": {"link": asked["youtubeUrl"]}, "state": {"type": "SCHEDULED"}}
+        run = {"parameters": {"link": "https://youtu.be/harborlight"}, "state": {"type": "SCHEDULED"}}
+        videos = count()
 
-        def post() -> None:
+        def post() -> None:  # each another song: the same one again would start no run
+            asked = {"youtubeUrl": f"https://youtu.be/{next(videos):011}"}
             client.post(f"{stack.url}/api/jobs", json=asked).raise_for_status()
 
         def start() -> None:

@@ -2,18 +2,23 @@
 
 yt-dlp knows limits of silence only, and asks nobody while it reads. So a second thread raises an exception in the
 first, as Prefect does for tasks that have a timeout. It arrives between two steps of Python: at the latest when the
-socket gives a byte or its own timeout ends.
+socket gives a byte or its own timeout ends. The JavaScript that YouTube's player brings along runs in a process that
+yt-dlp waits for without a limit: that is killed.
 """
 
 from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import psutil
 
 from infra.errors import DownloadFailed
 
+RUNTIME = "deno"
 AGAIN = 0.5  # seconds until it is raised once more: an exception in a destructor is lost
 
 
@@ -25,6 +30,7 @@ class _Overdue(BaseException):
 def within(seconds: float, reason: str) -> Generator[None]:
     """What takes longer inside fails for this reason."""
     here, over, lock = threading.get_ident(), threading.Event(), threading.Lock()
+    began = time.time()
 
     def watch() -> None:
         pause = seconds
@@ -32,6 +38,7 @@ def within(seconds: float, reason: str) -> Generator[None]:
             with lock:
                 if not over.is_set():
                     _throw(here, _Overdue)
+            _end_runtimes(began)
             pause = AGAIN
 
     watcher = threading.Thread(target=watch, name="deadline", daemon=True)
@@ -52,6 +59,14 @@ def within(seconds: float, reason: str) -> Generator[None]:
                 continue
         if watcher.is_alive():
             watcher.join()
+
+
+def _end_runtimes(since: float) -> None:
+    """Those that were started within the block: what waits for them goes on."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name() == RUNTIME and child.create_time() >= since - 1.0:  # the kernel's clock is coarse
+                child.kill()
 
 
 def _throw(thread: int, error: type[BaseException] | None) -> None:

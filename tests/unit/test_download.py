@@ -4,6 +4,7 @@ import ctypes
 import errno
 import gc
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -387,6 +388,18 @@ def test_what_takes_too_long_fails_for_its_reason() -> None:
         with within(0.01, "it is over."):
             while True:
                 sum(range(100))
+
+    with pytest.raises(DownloadFailed, match="it is over"):
+        forever()
+
+
+def test_javascript_that_never_ends_meets_the_deadline_too(tmp_path: Path) -> None:
+    runtime = tmp_path / "deno"
+    shutil.copy(shutil.which("sleep") or "", runtime)
+
+    def forever() -> None:
+        with within(0.2, "it is over."):
+            subprocess.run([runtime, "1000"], check=False)
 
     with pytest.raises(DownloadFailed, match="it is over"):
         forever()
