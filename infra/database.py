@@ -84,12 +84,13 @@ def insist(
 
 
 @contextmanager
-def alone(what: str, waiting: Callable[[], None], *, pause: float = 0.5) -> Generator[None]:
+def alone(what: str, waiting: Callable[[], None], *, pause: float = 0.5, patience: float = 1800.0) -> Generator[None]:
     """Whoever else does the same anywhere is waited for. A database that is away keeps nobody from it."""
+    deadline = time.monotonic() + patience
     with ExitStack() as held:
         try:
             own = held.enter_context(psycopg.connect(url(), autocommit=True, connect_timeout=int(PATIENCE)))
-            while not _lock(own, what):
+            while not _lock(own, what) and time.monotonic() < deadline:
                 waiting()
                 time.sleep(pause)
         except psycopg.OperationalError:

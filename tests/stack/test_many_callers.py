@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.fakes.media import MediaServer, Video
 from tests.running import RunningStack, eventually
@@ -50,3 +52,41 @@ def test_a_finished_song_is_there_when_the_answer_comes(stack: RunningStack, med
     again = stack.submit(youtubeUrl="https://music.youtube.com/watch?v=askedforago&list=RDx", preset="low")
     assert stack.job(again)["status"] == "completed"
     assert runs_of(stack, [again], "fetch") == []
+
+
+def incoming(stack: RunningStack) -> list[str]:
+    folder = stack.data / "files" / "incoming"
+    return [str(path) for path in folder.rglob("*.part")] if folder.is_dir() else []
+
+
+def test_a_cancelled_download_leaves_nothing_behind(stack: RunningStack, media: MediaServer) -> None:
+    link = media.video("cancelledby", Video(audio="/slow.opus?rate=50000"))
+    id = stack.submit(youtubeUrl=link, preset="low")
+    eventually(lambda: incoming(stack), what="a download on its way")
+    assert httpx.delete(f"{stack.url}/api/jobs/{id}", timeout=30).is_success
+    eventually(lambda: not incoming(stack), what="an empty folder")
+
+
+def test_a_download_whose_process_is_killed_leaves_nothing_for_the_next(
+    stack: RunningStack, media: MediaServer
+) -> None:
+    link = media.video("killedinmid", Video(audio="/slow.opus?rate=50000"))
+    id = stack.submit(youtubeUrl=link, preset="low")
+    before = eventually(lambda: incoming(stack), what="a download on its way")
+    folder = Path(before[0]).relative_to(stack.data / "files" / "incoming").parts[0]
+    child = next(
+        process
+        for process in psutil.Process(stack.process.pid).children(recursive=True)
+        if any(folder in file.path for file in open_files(process))
+    )
+    media.video("killedinmid", Video())
+    child.kill()
+    assert stack.ended(id)["status"] == "completed"
+    assert incoming(stack) == []
+
+
+def open_files(process: psutil.Process) -> list[Any]:
+    try:
+        return process.open_files()
+    except psutil.Error:
+        return []
