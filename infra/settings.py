@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     downloads_per_egress: int = Field(
         default=2, gt=0, description="Downloads at a time from one address; afterwards Prefect's limit youtube-… says."
     )
+    batch_pause: NotNegative = Field(
+        default=12.0, description="Seconds between two YouTube songs of a batch, after its first 20: 300 songs an hour."
+    )
     egress: str = Field(
         default="here", min_length=1, description="Name of the address that YouTube sees this machine at."
     )

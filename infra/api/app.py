@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
         allow_credentials=True,
         allow_methods=["GET", "POST", "DELETE"],
         allow_headers=["*"],
-        expose_headers=["Content-Range", "Accept-Ranges", "Content-Length"],
+        expose_headers=["Content-Range", "Accept-Ranges", "Content-Length", "Idempotency-Replayed"],
     )
     app.middleware("http")(_say_what_may_be_loaded)
     app.add_exception_handler(UserError, _user_error)

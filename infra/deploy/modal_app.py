@@ -38,7 +38,12 @@ FOR_BOTH = [  # the bounds are those of pyproject.toml
     "platformdirs>=4.3",
 ]
 PACKAGES = ["faster-whisper>=1.2", "ctranslate2>=4.6", "av>=14", *FOR_BOTH]  # what tasks.gpu needs, and no more
-FETCH_PACKAGES = ["yt-dlp[default,deno,curl-cffi]>=2026.8.19", "imageio-ffmpeg>=0.6", *FOR_BOTH]  # … tasks.download
+FETCH_PACKAGES = [
+    "yt-dlp[default,deno,curl-cffi]>=2026.8.19",
+    "imageio-ffmpeg>=0.6",
+    "psutil>=7.0",
+    *FOR_BOTH,
+]  # … tasks.download
 
 NAME = settings().modal_app
 

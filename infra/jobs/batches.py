@@ -26,6 +26,7 @@ from infra.errors import Passing
 from infra.jobs import admission, queries, table
 from infra.jobs.admission import Fate, Wanted
 from infra.jobs.job import Job, Step
+from infra.jobs.pace import due
 from infra.jobs.request import Queue, Request
 
 MOST = 500  # songs of a batch
@@ -195,7 +196,7 @@ def start(songs: Iterable[tuple[str, int]]) -> None:
         try:
             waiting = table.get(id)
             if waiting is not None and waiting.attempt == attempt and not waiting.ended:  # not cancelled meanwhile
-                table.assign(id, attempt, runs.fetch(id, attempt, Queue.BATCH))
+                table.assign(id, attempt, runs.fetch(id, attempt, Queue.BATCH, due(waiting)))
         except Passing as error:
             log.warning("the jobs of a batch, from %s on, wait for the mirror to start them: %s", id, error)
             return

@@ -23,6 +23,7 @@ from infra import database, runs
 from infra.errors import DatabaseAway, EngineAway, NotDeployed
 from infra.jobs import listing, queries, table
 from infra.jobs.job import Job, Step
+from infra.jobs.pace import due
 from infra.jobs.pulse import GONE, SETTLING, SILENT, UNBORN
 from infra.jobs.states import Outcome
 from infra.jobs.stream import Stream
@@ -186,7 +187,7 @@ def begin(job: Job, sight: Sight, now: datetime) -> None:
     if job.attempt == 1 and now - job.updated_at < SETTLING:
         return
     try:
-        run = runs.fetch(job.id, job.attempt, job.queue)
+        run = runs.fetch(job.id, job.attempt, job.queue, due(job))
     except NotDeployed as error:
         if job.status_message != str(error):
             table.note(job, str(error))

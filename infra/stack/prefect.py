@@ -81,6 +81,13 @@ async def knows_flows(api: str, prefect_yaml: Path) -> bool:
     return known >= len(_deployments(prefect_yaml))
 
 
+async def knows(api: str, deployments: Iterable[str]) -> bool:
+    for name in deployments:
+        if not (await _client().get(f"{api}/deployments/name/{name}")).is_success:
+            return False
+    return True
+
+
 async def crash_runs_left_behind(api: str) -> None:
     """Runs of an earlier stack ended with its processes; Prefect would show them as running for ever."""
     left = {"flow_runs": {"state": {"type": {"any_": LEFT_BEHIND}}}, "limit": 200}

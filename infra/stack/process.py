@@ -46,6 +46,10 @@ class Process:
     def pid(self) -> int | None:
         return self._child.pid if self._child is not None and self._child.returncode is None else None
 
+    @property
+    def failed(self) -> bool:
+        return self._child is not None and self._child.returncode not in (None, 0)
+
     def listens_on(self, port: int) -> bool:
         try:
             sockets = psutil.Process(self.pid).net_connections("inet") if self.pid else []

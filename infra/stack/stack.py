@@ -27,6 +27,7 @@ from infra.stack.process import Process, Tell
 START_DEADLINE = 120.0  # seconds; a slow disk's first start
 GRACE = 1.2  # seconds that a process has to end by itself; all of a stop takes less than 5
 DOWNLOADS = 2  # runs at a time on the pool `default`
+SONGS_NEED = ("fetch/default", "transcribe/cuda")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Stack:
         self._pools["cuda"] = with_gpus(self._pools["cuda"], gpus())
         self._workers = {"default": DOWNLOADS, "cuda": self._pools["cuda"].concurrency_limit or 1}
         self._processes: list[Process] = []  # in the order of their start
+        self._mark = self.data / "prefect" / "deployed"
+        self._deploying: asyncio.Task[None] | None = None
         self.environment = self._environment()
         prefect_api = self.environment["PREFECT_API_URL"]
         self.addresses = Addresses(
@@ -106,6 +109,8 @@ class Stack:
 
     async def stop(self) -> None:
         """Ends everything within 5 s. What was running is queued again for the next start."""
+        if self._deploying is not None:
+            self._deploying.cancel()
         by_name = {process.name: process for process in self._started(*self._processes)}
         last = [by_name[name] for name in ("prefect", "postgres") if name in by_name]
         await asyncio.gather(*(process.stop(GRACE) for process in self._processes if process not in last))
@@ -212,14 +217,25 @@ class Stack:
 
     def _is_deployed(self) -> bool:
         """Whether this data folder's own server knows these flows already."""
-        mark = self.data / "prefect" / "deployed"
-        return self._own_prefect and mark.exists() and mark.read_text() == prefect.what_is_deployed(self._prefect_yaml)
+        deployed = self._mark.read_text() if self._mark.exists() else ""
+        return self._own_prefect and deployed == prefect.what_is_deployed(self._prefect_yaml)
 
     async def _deployed(self, deploy: Process) -> None:
-        if await deploy.finished() != 0:
+        """On a fresh server only what a song needs is waited for: the other flows follow while songs are sung."""
+        fresh = self._own_prefect and not self._mark.exists()
+        self._deploying = asyncio.create_task(self._note_deployed(deploy))
+        while not self._deploying.done():
+            if fresh and await prefect.knows(self.addresses.prefect_api, SONGS_NEED):
+                return
+            await asyncio.sleep(0.05)
+        if deploy.failed:
             raise BadRequest(what=f"The flows could not be deployed to Prefect; the log: {deploy.log}")
-        if self._own_prefect:
-            (self.data / "prefect" / "deployed").write_text(prefect.what_is_deployed(self._prefect_yaml))
+
+    async def _note_deployed(self, deploy: Process) -> None:
+        if await deploy.finished() != 0:
+            self._tell(f"Not every flow could be deployed to Prefect; the log: {deploy.log}")
+        elif self._own_prefect:
+            self._mark.write_text(prefect.what_is_deployed(self._prefect_yaml))
 
     def _migrate(self) -> None:
         from sqlalchemy.exc import OperationalError

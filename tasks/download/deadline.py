@@ -14,8 +14,6 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
-import psutil
-
 from infra.errors import DownloadFailed
 
 RUNTIME = "deno"
@@ -63,6 +61,8 @@ def within(seconds: float, reason: str) -> Generator[None]:
 
 def _end_runtimes(since: float) -> None:
     """Those that were started within the block: what waits for them goes on."""
+    import psutil  # not there on the far side of a call, where nothing is downloaded but by the function `fetch`
+
     for child in psutil.Process().children():
         with suppress(psutil.Error):
             if child.name() == RUNTIME and child.create_time() >= since - 1.0:  # the kernel's clock is coarse

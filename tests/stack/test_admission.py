@@ -162,7 +162,7 @@ def test_a_cancel_by_the_first_leaves_the_song_to_the_next() -> None:
 @pytest.mark.usefixtures("jobs")
 def test_the_mirror_starts_the_heir_if_the_api_did_not(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
-    monkeypatch.setattr("infra.runs.fetch", lambda id, attempt, queue: started.append(id) or f"run of {id}")
+    monkeypatch.setattr("infra.runs.fetch", lambda id, attempt, queue, at: started.append(id) or f"run of {id}")
     first, second = submitted(), submitted()
     assert begun(second) == []  # it is no work of its own
     table.cancel(first)
