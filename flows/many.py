@@ -69,9 +69,11 @@ def tell(service: Api, batch: dict[str, Any]) -> None:
 
 def table_of(songs: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold")
-    for column in ("song", "status", "error"):
+    for column in ("song", "status", "what it says"):
         table.add_column(column, overflow="fold")
     for song in songs:
         name = terminal.readable(song.get("title") or song["youtubeUrl"])
-        table.add_row(name, song["status"], terminal.readable(song.get("error", "")))
+        done = song["status"] == "completed"
+        said = "" if done else song.get("error") or song.get("statusMessage", "")
+        table.add_row(name, song["status"], terminal.readable(said))
     return table

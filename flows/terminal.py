@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import unicodedata
 from collections.abc import Callable, Generator, Sequence
@@ -21,6 +22,7 @@ Show = Callable[[int, str], None]
 
 FRAME = 1 / 30  # seconds
 UNWRAPPED = 1000  # columns of what is no terminal: one sentence, one line
+MOVING = re.compile(r":? \d\S* (of|MB) .*")  # Listening: 0:12 of 0:55; Downloading 1.5 MB at 2.0 MB/s
 LONGEST_GAP = 1.0  # seconds of silence that the terminal waits through; the song may wait longer
 
 
@@ -73,7 +75,7 @@ def lines_of(name: str) -> Show:
 
     def show(percentage: int, message: str) -> None:
         nonlocal told
-        step, _, _ = message.partition(":")  # Listening: 0:12 of 0:55
+        step = MOVING.sub("", message)
         if step and step != told:
             told = step
             err.print(f"{percentage:3} %  {name}  {step}")

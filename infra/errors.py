@@ -91,7 +91,7 @@ class HostNotAllowed(Permanent):
 
 
 class NotOneSong(Permanent):
-    """This link leads to a {what}, not to one video."""
+    """This link leads to a {what}, not to one video: a batch takes all of its songs."""
 
     advice = "open one of its videos and paste that link"
 

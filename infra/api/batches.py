@@ -218,4 +218,5 @@ def message(batch: Batch) -> str:
     done = f"{batch.completed} of {batch.total} {'songs are' if batch.total != 1 else 'song is'} done"
     failed = f", {batch.failed} failed" if batch.failed else ""
     cancelled = f", {batch.cancelled} cancelled" if batch.cancelled else ""
-    return f"{done}{failed}{cancelled}{f'. {batch.message}' if batch.message else ''}"
+    said = ". ".join(filter(None, (f"{done}{failed}{cancelled}", batch.message, batch.waits)))
+    return said.replace(".. ", ". ")

@@ -46,9 +46,11 @@ SELECT batches.*, counted.* FROM batches CROSS JOIN LATERAL (
     count(*) FILTER (WHERE song.status = 'completed') AS completed,
     count(*) FILTER (WHERE song.status = 'error') AS failed,
     count(*) FILTER (WHERE song.status = 'cancelled') AS cancelled,
+    min(song.said) FILTER (WHERE song.status = 'queued' AND song.said LIKE 'Waiting until %%') AS waits,
     COALESCE(floor(avg(CASE WHEN song.status IN ('queued', 'processing') THEN song.pct ELSE 100 END)), 0)::int AS pct
   FROM (
-    SELECT COALESCE(leader.status, jobs.status) AS status, COALESCE(leader.pct, jobs.pct, 0) AS pct
+    SELECT COALESCE(leader.status, jobs.status) AS status, COALESCE(leader.pct, jobs.pct, 0) AS pct,
+      COALESCE(leader.status_message, jobs.status_message) AS said
     FROM jobs LEFT JOIN jobs AS leader
       ON leader.id = jobs.follows AND jobs.status = 'queued' AND leader.status IN ('queued', 'processing')
     WHERE jobs.batch = batches.id
@@ -135,6 +137,7 @@ class Batch(BaseModel):
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    waits: str | None = None  # until when and why the first of those waits that do not just wait for their turn
     pct: int = 0
 
     @property

@@ -42,7 +42,7 @@ def test_a_file_of_links_is_made_song_by_song_and_told_as_a_table(stack: Running
     assert done.returncode == 1, done.stdout + done.stderr
     id, header, *rows = done.stdout.splitlines()
     assert re.fullmatch(ID, id)
-    assert header.split() == ["song", "status", "error"]
+    assert header.split() == ["song", "status", "what", "it", "says"]
     good, private, bad = (" ".join(row.split()) for row in rows)
     assert good == "Harbor Light completed"
     assert re.search(r"privatevid0 error YouTube does not give out this video: Private video", private)

@@ -140,6 +140,16 @@ def test_more_than_500_links_are_refused() -> None:
             "completed",
             "2 of 2 songs are done. It is longer: these are the first 2.",
         ),
+        (
+            {
+                "total": 2,
+                "queued": 2,
+                "message": "It is longer: these are the first 2.",
+                "waits": "Waiting until 12:00 UTC",
+            },
+            "processing",
+            "0 of 2 songs are done. It is longer: these are the first 2. Waiting until 12:00 UTC",
+        ),
         ({"status": "listing", "message": "Listing its songs"}, "listing", "Listing its songs"),
         ({"status": "error", "message": "It is private."}, "error", "It is private."),
         ({"status": "cancelled"}, "cancelled", "Cancelled before its songs were listed"),
