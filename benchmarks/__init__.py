@@ -2,6 +2,9 @@
 
 python -m benchmarks.up        seconds to a ready stack, and to a stopped one
 python -m benchmarks.submit    milliseconds in which POST /api/jobs answers
+python -m benchmarks.again     milliseconds from POST to completed of a song that was made before
+python -m benchmarks.kept      milliseconds that fetch takes where the sound is kept
+python -m benchmarks.download  MB/s through the ladder's first route, against plain yt-dlp
 python -m benchmarks.pickup    seconds from creating a flow run to its first line, against Prefect's process worker
 python -m benchmarks.drain     short jobs a minute through everything; what a thousand waiting jobs cost
 python -m benchmarks.overhead  seconds that all around the work costs a real song
