@@ -233,9 +233,13 @@ WHERE id = %(id)s AND status IN ('error', 'cancelled')
 RETURNING *
 """
 
-# The row's own run lives again: it was retried in Prefect.
+# The row's own run lives again: it was retried in Prefect. If another job makes the song by now, the row ends with that
+# one instead, and its run is refused.
 RETAKEN = f"""
-UPDATE jobs SET {AFRESH}, follows = NULL
+UPDATE jobs SET {AFRESH}, follows = (
+  SELECT leader.id FROM jobs AS leader
+  WHERE leader.fingerprint = jobs.fingerprint AND leader.status IN ('queued', 'processing') AND leader.follows IS NULL
+    AND leader.id <> jobs.id AND leader.replaces IS NULL LIMIT 1)
 WHERE run_id = %(run)s AND status IN ('error', 'cancelled')
 RETURNING *
 """

@@ -237,6 +237,20 @@ def test_who_tries_again_while_another_makes_the_song_waits_for_that() -> None:
 
 
 @pytest.mark.usefixtures("jobs")
+def test_a_run_that_is_retried_in_prefect_while_another_job_makes_the_song_leaves_it_to_that() -> None:
+    first = submitted()
+    run = working(first)
+    run.fail(DownloadFailed(reason="it broke off."))
+    second = submitted()
+    working(second)
+    assert table.retaken(run.id)
+    with pytest.raises(TakenOver):
+        Run.claim(first, 2, run.id)
+    complete(Run.claim(second, 1, f"run of {second}"))
+    assert job_of(first).status == "completed"
+
+
+@pytest.mark.usefixtures("jobs")
 def test_a_leader_whose_run_is_lost_keeps_its_followers() -> None:
     first, second = submitted(), submitted()
     working(first)
@@ -436,6 +450,11 @@ class Requests(RuleBasedStateMachine):
     def cancel(self, number: int) -> None:
         if id := self.pick(number, "status IN ('queued', 'processing')"):
             assert table.cancel(id)
+
+    @rule(number=st.integers(0, 9))
+    def retake(self, number: int) -> None:
+        if id := self.pick(number, "status = 'error' AND run_id IS NOT NULL"):
+            assert table.retaken(job_of(id).run_id or "")
 
     @rule(number=st.integers(0, 9))
     def retry(self, number: int) -> None:
