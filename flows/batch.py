@@ -5,23 +5,26 @@ from __future__ import annotations
 from prefect import flow, task
 from prefect.runtime import flow_run
 
-from flows.job import RETRYING, is_passing
+from flows.egress import is_worth_another_try
+from flows.job import RETRYING
 from infra import links
 from infra.database import connection
-from infra.errors import NotAPlaylist, TakenOver, TooManyLinks, told
-from infra.jobs import batches, listing
+from infra.errors import AddressLimited, NotAPlaylist, RateLimited, SiteLimitsUs, TakenOver, TooManyLinks, told
+from infra.jobs import batches, breakers, listing
 from infra.jobs.admission import Fate, Wanted
 from infra.jobs.batches import MOST, Batch
 from infra.jobs.pulse import beating
 from infra.jobs.request import Preset, Request
 from infra.links import Collection
+from infra.settings import settings
 from tasks import wanted
+from tasks.download.ladder import RATE_LIMIT
 from tasks.playlist import Playlist, listed
 
 
-@task(name="list", retry_condition_fn=is_passing, **RETRYING)
+@task(name="list", retry_condition_fn=is_worth_another_try, **RETRYING)
 def list_task(collection: Collection, most: int) -> Playlist:
-    return listed(collection, most)
+    return listed_from_here(collection, most)
 
 
 @flow(name="batch", flow_run_name="batch {playlist}{batch}", retries=0)
@@ -80,9 +83,30 @@ def list_songs(claimed: Batch) -> None:
     except TakenOver:
         raise
     except Exception as error:
+        if isinstance(error, SiteLimitsUs) and come_back(claimed):
+            return
         listing.fail(claimed, told(error))
         raise
     start(songs.wanted, fates)
+
+
+def listed_from_here(collection: Collection, most: int) -> Playlist:
+    """A limit that YouTube puts on this address is one on lists, too."""
+    egress = settings().egress
+    if closed := breakers.closed([egress]):
+        raise AddressLimited(until=f"{closed.until:%H:%M} UTC")
+    try:
+        return listed(collection, most)
+    except RateLimited as error:
+        breakers.trip(egress, error.fields["reason"], RATE_LIMIT)
+        raise
+
+
+def come_back(claimed: Batch) -> bool:
+    at = breakers.come_back_at([settings().egress], claimed.created_at)
+    if at is not None:
+        listing.postpone(claimed, at)
+    return at is not None
 
 
 def collection_of(claimed: Batch) -> Collection:

@@ -6,13 +6,16 @@ import logging
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from typing import Any
 
 from prefect.concurrency._asyncio import AcquireConcurrencySlotTimeoutError, ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 
+from flows.job import failure
 from infra import runs
 from infra.errors import DownloadFailed, EngineAway
 from infra.settings import settings
+from tasks.download.ladder import again
 from tasks.download.routes import Route
 
 PATIENCE = 600.0  # seconds to wait for a turn
@@ -20,6 +23,12 @@ PATIENCE = 600.0  # seconds to wait for a turn
 POOL = Route("download pool", egress="download", means="pool")
 
 log = logging.getLogger("prefect.flow_runs")
+
+
+def is_worth_another_try(task: Any, task_run: Any, state: Any) -> bool:
+    """Prefect's question of what asks a site: not if another try would meet the same limit."""
+    error = failure(state)
+    return error is not None and again(error, task_run.run_count)
 
 
 @contextmanager

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from random import random
-from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.runtime import flow_run
 
 from flows.artifacts import Bar
-from flows.egress import elsewhere, one_of_few
-from flows.job import RETRYING, failure, is_passing, working_on
+from flows.egress import elsewhere, is_worth_another_try, one_of_few
+from flows.job import RETRYING, is_passing, working_on
 from infra import database, links, runs
 from infra.database import insist
 from infra.errors import DatabaseAway, NotDeployed, SiteLimitsUs, StorageAway, TakenOver, UserError
@@ -34,13 +31,10 @@ from tasks import cache
 from tasks.audio import clock, probe
 from tasks.download import download
 from tasks.download.cookies import STALE_COOKIES
-from tasks.download.ladder import again, climb
+from tasks.download.ladder import climb
 from tasks.download.routes import DIRECTLY, Route, ladder
 from tasks.remote import modal
 from tasks.song import Audio
-
-WAITING_FOR_A_SITE = timedelta(hours=24)  # of what nobody sits and waits for: batches and the night's songs
-SPREAD = timedelta(minutes=10)
 
 Kept = tuple[str, Audio]  # the key under which audio is kept, and the audio
 
@@ -51,11 +45,6 @@ class Found:
 
     result: Job | None = None
     audio: Kept | None = None
-
-
-def is_worth_another_try(task: Any, task_run: Any, state: Any) -> bool:
-    error = failure(state)
-    return error is not None and again(error, task_run.run_count)
 
 
 @task(name="look up", retry_condition_fn=is_passing, **RETRYING)
@@ -187,12 +176,12 @@ def ways(egress: str) -> list[Route]:
 
 def come_back(run: Run, routes: Sequence[Route]) -> bool:
     """Begin again once YouTube lets us; whether that is soon enough. Meanwhile the song costs a row, and no process."""
-    opens = insist(lambda: breakers.opens_at([name for route in routes for name in route.breakers]))
-    if opens is None or opens - run.job.created_at > WAITING_FOR_A_SITE:
+    names = [name for route in routes for name in route.breakers]
+    at = insist(lambda: breakers.come_back_at(names, run.job.created_at))
+    if at is None:
         return False
-    at = opens + random() * SPREAD  # noqa: S311  (the first of those who wait finds out for all)
     again = runs.fetch(run.job.id, run.job.attempt + 1, run.job.queue, at)
-    run.postpone(again, f"Waiting until {at:%H:%M} UTC: YouTube limits this address")
+    run.postpone(again, f"{breakers.waiting_until(at)}: YouTube limits this address")
     return True
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from random import random
 
 from infra.errors import DatabaseAway
 from infra.jobs import table
@@ -19,6 +20,8 @@ LONGEST = 6 * 3600.0  # seconds to which repetition stretches a limit
 SAME_TRIP = 120.0  # seconds within which several jobs meet one and the same limit
 FORGOTTEN = 24 * 3600.0  # seconds after which a limit is not a repetition any more
 
+WAITING = timedelta(hours=24)  # at most, of batches and the night's songs
+SPREAD = timedelta(minutes=10)
 STALE = "stale login: "  # begins the name under which a login stands that a site no longer accepts
 STALE_FOR = 30 * 24 * 3600.0  # seconds: for good, as one that was given anew has another name
 
@@ -85,6 +88,18 @@ def passed(names: Sequence[str]) -> None:
     """Somebody came through: they are open for all."""
     with suppress(DatabaseAway):
         table.execute(PASSED, {"names": list(names)})
+
+
+def come_back_at(names: Sequence[str], since: datetime) -> datetime | None:
+    """When to try again what nobody sits and waits for. None if that would be too late, or nothing is closed."""
+    opens = opens_at(names)
+    if opens is None or opens - since > WAITING:
+        return None
+    return opens + random() * SPREAD  # noqa: S311  (the first of those who wait finds out for all)
+
+
+def waiting_until(at: datetime) -> str:
+    return f"Waiting until {at.astimezone(UTC):%H:%M} UTC"
 
 
 def give_up_login(egress: str) -> None:

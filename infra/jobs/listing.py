@@ -16,6 +16,7 @@ from infra.errors import DatabaseAway, EngineAway, NotDeployed, NotListed, Passi
 from infra.jobs import admission, batches, table
 from infra.jobs.admission import Fate, Wanted
 from infra.jobs.batches import Batch
+from infra.jobs.breakers import waiting_until
 from infra.jobs.pulse import GONE, SETTLING, SILENT, UNBORN
 from infra.jobs.states import MAX_LOST_RUNS
 from infra.runs import HANDED_BACK, FlowRun, StateType
@@ -48,6 +49,11 @@ WHERE {FENCE}
 
 FAIL = f"UPDATE batches SET status = 'error', message = %(message)s, updated_at = now() WHERE {FENCE}"
 
+POSTPONE = f"""
+UPDATE batches SET attempt = attempt + 1, run_id = %(to)s, message = %(message)s, updated_at = now()
+WHERE {FENCE}
+"""
+
 LOST = f"""
 UPDATE batches SET attempt = attempt + 1, run_id = NULL, lost_runs = lost_runs + %(blame)s, message = %(message)s,
   updated_at = now()
@@ -76,10 +82,13 @@ def start(id: str, attempt: int) -> None:
 
 
 def _start(id: str, attempt: int) -> None:
+    table.execute(ASSIGN, {"id": id, "attempt": attempt, "run": _run(id, attempt)})
+
+
+def _run(id: str, attempt: int, at: datetime | None = None) -> str:
     key = f"batch-{id}-{attempt}"
     # In the deployment's own queue: a list is short work, and must not wait behind the songs of another.
-    run = runs.start(DEPLOYMENT, {"batch": id, "attempt": attempt}, key=key, name=f"batch {id}", queue=None)
-    table.execute(ASSIGN, {"id": id, "attempt": attempt, "run": run})
+    return runs.start(DEPLOYMENT, {"batch": id, "attempt": attempt}, key=key, name=f"batch {id}", queue=None, at=at)
 
 
 def again(id: str) -> Batch | None:
@@ -115,6 +124,13 @@ def listed(batch: Batch, wanted: Sequence[Wanted], *, title: str | None, message
             return admission.admit_within(conn, wanted)
 
     return insist(write)
+
+
+def postpone(batch: Batch, at: datetime) -> None:
+    """It is listed later, by a run that is scheduled already."""
+    told = {"to": _run(batch.id, batch.attempt + 1, at), "message": f"{waiting_until(at)}: YouTube limits this address"}
+    if not insist(lambda: table.execute(POSTPONE, batch.fence | told)):
+        raise TakenOver
 
 
 def fail(batch: Batch, error: UserError) -> None:

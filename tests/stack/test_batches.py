@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from flows import batch as flow
 from infra import runs
 from infra.api.app import create_app
 from infra.errors import DownloadFailed, TakenOver, VideoUnavailable
-from infra.jobs import batches, listing, mirror, table
+from infra.jobs import batches, breakers, listing, mirror, table
 from infra.jobs.job import Job
 from infra.jobs.request import PIPELINE_VERSION
 from infra.jobs.run import Run
@@ -29,7 +30,7 @@ from infra.runs import HANDED_BACK
 from infra.settings import settings
 from tasks.playlist import listed
 from tests.fakes.media import PLUGIN, MediaServer
-from tests.fakes.playlists import song
+from tests.fakes.playlists import Playlist, song
 from tests.stack.deployed import House, a_house, forget_prefect, python
 from tests.workers import PrefectServer
 
@@ -234,6 +235,39 @@ def test_a_playlist_is_listed_by_a_run_and_then_made_song_by_song(house: House, 
         made = job(found["jobId"])
         assert (made.options["preset"], made.queue, made.batch) == ("low", "batch", id)
         assert made.run_id is not None
+
+
+def test_a_playlist_is_listed_later_while_youtube_limits_this_address(
+    house: House, api: TestClient, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breakers.trip("here", "rate-limited", 3600.0)
+    id = submit_playlist(api)
+    monkeypatch.setattr(flow, "list_task", flow.listed_from_here)
+    with media.as_youtube():
+        flow.list_songs(listing.claim(id, 1, run_of(id)))
+        shown = told(api, id)
+        assert (shown["status"], shown["total"]) == ("listing", 0)
+        assert re.fullmatch(r"Waiting until \d\d:\d\d UTC: YouTube limits this address", shown["message"])
+        planned = house.prefect.call("GET", f"/flow_runs/{run_of(id)}")
+        due = datetime.fromisoformat(planned["next_scheduled_start_time"])
+        assert timedelta(minutes=50) < due - datetime.now(UTC) < timedelta(minutes=75)
+        listing.take_up()
+        assert told(api, id)["message"] == shown["message"]
+        breakers.passed(["here"])
+        flow.list_songs(listing.claim(id, 2, run_of(id)))
+    assert told(api, id)["total"] == 2
+
+
+def test_a_limit_that_is_met_at_a_list_holds_for_songs_too(
+    house: House, api: TestClient, media: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    media.playlists["PLlimitedatonce"] = Playlist(http=429)
+    monkeypatch.setattr(flow, "list_task", flow.listed_from_here)
+    id = submit_playlist(api, "https://youtube.com/playlist?list=PLlimitedatonce")
+    with media.as_youtube():
+        flow.list_songs(listing.claim(id, 1, run_of(id)))
+    assert [way.name for way in breakers.all_closed()] == ["here"]
+    assert told(api, id)["status"] == "listing"
 
 
 def test_of_a_long_playlist_the_first_500_songs_are_made(
