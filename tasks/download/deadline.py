@@ -28,14 +28,15 @@ class _Overdue(BaseException):
 def within(seconds: float, reason: str) -> Generator[None]:
     """What takes longer inside fails for this reason."""
     here, over, lock = threading.get_ident(), threading.Event(), threading.Lock()
-    began = time.time()
+    began, thrown = time.time(), threading.Event()
 
     def watch() -> None:
         pause = seconds
         while not over.wait(pause):
             with lock:
                 if not over.is_set():
-                    _throw(here, _Overdue)
+                    thrown.set()
+                    _throw(here)
             _end_runtimes(began)
             pause = AGAIN
 
@@ -46,17 +47,26 @@ def within(seconds: float, reason: str) -> Generator[None]:
     except _Overdue:
         raise DownloadFailed(reason=reason) from None
     finally:
-        called_off = False
-        while not called_off:
-            try:
-                with lock:
-                    over.set()
-                _throw(here, None)  # one that is on its way is not for whoever comes after
-                called_off = True
-            except _Overdue:
-                continue
+        _call_off(here, over, lock, thrown)
         if watcher.is_alive():
             watcher.join()
+
+
+def _call_off(here: int, over: threading.Event, lock: threading.Lock, thrown: threading.Event) -> None:
+    """None is on its way any more to whoever comes after.
+
+    Python has a call that takes back what is on its way; after that, 3.11 looks for it at each step for ever, and hangs
+    where steps are traced. So one more is thrown instead, which takes the other's place, and is caught here.
+    """
+    settled = False
+    while not settled:
+        with suppress(_Overdue):
+            with lock:
+                over.set()
+            if thrown.is_set():
+                thrown.clear()
+                _throw(here)
+            settled = True
 
 
 def _end_runtimes(since: float) -> None:
@@ -69,5 +79,5 @@ def _end_runtimes(since: float) -> None:
                 child.kill()
 
 
-def _throw(thread: int, error: type[BaseException] | None) -> None:
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error) if error else None)
+def _throw(thread: int) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_Overdue))

@@ -393,6 +393,30 @@ def test_what_takes_too_long_fails_for_its_reason() -> None:
         forever()
 
 
+@pytest.mark.parametrize("work", ["pass", "time.sleep(0.3)", "while True: sum(range(100))"])
+def test_a_deadline_leaves_the_thread_as_it_was(work: str) -> None:
+    """Python 3.11 hangs in traced code, and is slow in any, after an exception from outside that was taken back."""
+    code = f"""
+import sys, time
+from contextlib import suppress
+from infra.errors import DownloadFailed
+from tasks.download.deadline import within
+
+with suppress(DownloadFailed), within(0.1, "it is over."):
+    {work}
+
+def traced() -> None:
+    for _ in range(100):
+        len("")
+
+sys.settrace(lambda *_: None)
+traced()
+print("done")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.stdout == "done\n", done.stderr
+
+
 def test_javascript_that_never_ends_meets_the_deadline_too(tmp_path: Path) -> None:
     runtime = tmp_path / "deno"
     shutil.copy(shutil.which("sleep") or "", runtime)
