@@ -94,7 +94,7 @@ def listed_from_here(collection: Collection, most: int) -> Playlist:
     """A limit that YouTube puts on this address is one on lists, too."""
     egress = settings().egress
     if closed := breakers.closed([egress]):
-        raise AddressLimited(until=f"{closed.until:%H:%M} UTC")
+        raise AddressLimited(until=breakers.clock(closed.until))
     try:
         return listed(collection, most)
     except RateLimited as error:

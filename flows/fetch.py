@@ -18,7 +18,7 @@ from infra import database, links, runs
 from infra.database import insist
 from infra.errors import DatabaseAway, NotDeployed, SiteLimitsUs, StorageAway, TakenOver, UserError
 from infra.jobs import breakers, nightly, routing, table
-from infra.jobs.admission import Fate, Wanted, admit
+from infra.jobs.admission import FOUND, Fate, Wanted, admit
 from infra.jobs.job import Job
 from infra.jobs.request import PIPELINE_VERSION, Preset, Provider, Queue, Request
 from infra.jobs.routing import Pick
@@ -136,7 +136,7 @@ def finish(run: Run, before: Job) -> None:
     run.complete(
         results_url=before.results_url or "",
         files=before.files,
-        message="Found: this song was made before",
+        message=FOUND,
         title=before.title,
         duration=before.duration,
         method=before.processing_method,

@@ -99,7 +99,12 @@ def come_back_at(names: Sequence[str], since: datetime) -> datetime | None:
 
 
 def waiting_until(at: datetime) -> str:
-    return f"Waiting until {at.astimezone(UTC):%H:%M} UTC"
+    return f"Waiting until {clock(at)}"
+
+
+def clock(moment: datetime) -> str:
+    """As users read it, whatever the database's time zone is."""
+    return f"{moment.astimezone(UTC):%H:%M} UTC"
 
 
 def give_up_login(egress: str) -> None:
