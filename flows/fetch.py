@@ -20,7 +20,7 @@ from infra.errors import DatabaseAway, NotDeployed, SiteLimitsUs, StorageAway, T
 from infra.jobs import breakers, nightly, routing, table
 from infra.jobs.admission import FOUND, Fate, Wanted, admit
 from infra.jobs.job import Job
-from infra.jobs.request import PIPELINE_VERSION, Preset, Provider, Queue, Request
+from infra.jobs.request import HERE, PIPELINE_VERSION, Preset, Provider, Queue, Request
 from infra.jobs.routing import Pick
 from infra.jobs.run import Run
 from infra.jobs.stages import Progress, Stage
@@ -35,6 +35,7 @@ from tasks.download.ladder import climb
 from tasks.download.routes import DIRECTLY, Route, ladder
 from tasks.remote import modal
 from tasks.song import Audio
+from tasks.transcribe import hosted
 
 Kept = tuple[str, Audio]  # the key under which audio is kept, and the audio
 
@@ -238,6 +239,9 @@ def ranked(job: Job, minutes: float) -> list[Pick]:
     """Who may do the GPU stage, the best first: whom the caller named, then whom history recommends."""
     wanted = job.request.provider
     routes = settings().routes if wanted in (None, *settings().routes) else (wanted, *settings().routes)
+    # Stems are too large to come back from elsewhere, and our keys do not go there.
+    if job.request.stems or hosted(job.request):
+        routes = tuple(route for route in routes if route in HERE) or HERE[:1]
     picks = routing.choose(insist(lambda: routing.records(routes)), minutes, count=len(routes))
     named = [replace(pick, reason=f"{pick.provider}, as it was asked for") for pick in picks if pick.provider == wanted]
     return [*named, *(pick for pick in picks if pick.provider != wanted)]

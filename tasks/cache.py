@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -89,6 +90,12 @@ def keep_upload(store: Storage, file: Path, name: str) -> str:
             store.keep(key, Path(shutil.copyfile(file, place / "copy")))
     store.put(_about(source_name), About(key=key, title=Path(name).stem).model_dump_json().encode())
     return source_name
+
+
+def stems_place(audio_key: str) -> Path:
+    """The folder for the voice and the music of kept audio: on this machine, whatever storage is set."""
+    model = re.sub(r"[^\w.-]", "_", settings().demucs_model)
+    return here().path(f"{audio_key.rpartition('/')[0]}/stems-{model}")
 
 
 def keep_song(store: LocalStorage, fingerprint: str, song: Song) -> None:

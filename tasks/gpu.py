@@ -2,52 +2,97 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
+from infra.errors import NotInstalled, NotSeparated, WeightsAway
 from infra.jobs.request import Request
 from infra.jobs.stages import Progress, Stage, silent
 from infra.settings import settings
-from tasks import voice
+from tasks import align, separate, transcribe, voice
 from tasks.audio import Samples, decode
 from tasks.lines import break_lines, in_order
-from tasks.models import nobody
-from tasks.song import Audio, Song
-from tasks.transcribe import Device, Heard, engine
+from tasks.models import Device
+from tasks.song import Audio, Song, Word
 
 NO_SINGING = "No singing was heard: the song is instrumental or silent."
 
 
-def sing(audio: Audio, request: Request, report: Progress = silent, device: Device = "best") -> Song:
-    """The song's words in time. What the report raises (a cancel) ends the work."""
+def sing(
+    audio: Audio,
+    request: Request,
+    report: Progress = silent,
+    device: Device = "best",
+    stems: Path | None = None,
+) -> Song:
+    """The song's words in time. What the report raises (a cancel) ends the work.
+
+    The folder `stems` gets the voice and the music, where they are separated; what stands there is used again.
+    """
     report(Stage.DECODE, 0.0, "Reading the sound")
     samples = decode(audio.path, max_seconds=settings().max_seconds, name=audio.title)
-    heard, name = _heard(samples, request, report, device)
+    duration = samples.duration
+    samples, unseparated = _voice(samples, audio, request, report, device, stems)
+    words, language, engine, notes = _words(samples, request, report, device)
     report(Stage.LINES, 0.0, "Breaking the words into lines")
-    words = in_order(heard.words, samples.duration)
+    words = in_order(words, duration)
     return Song(
-        lines=break_lines(words, heard.language),
-        language=heard.language if words else None,
-        duration=samples.duration,
+        lines=break_lines(words, language),
+        language=language if words else None,
+        duration=duration,
         title=audio.title,
         artist=audio.artist,
         video_id=audio.video_id,
-        engine=name,
-        notes=() if words else (NO_SINGING,),
+        engine=engine,
+        notes=(*(() if words else (NO_SINGING,)), *unseparated, *notes),
     )
 
 
 def warm() -> None:
     """Load what the usual request needs, so that the first song does not wait for it."""
-    engine(Request(link="-"), nobody).warm()
+    transcribe.warm()
 
 
-def _heard(samples: Samples, request: Request, report: Progress, device: Device) -> tuple[Heard, str]:
-    """The words within the singing, and who heard them."""
-    transcribing = partial(report, Stage.TRANSCRIBE)
-    singer = engine(request, transcribing, device)
+def _voice(
+    mix: Samples, audio: Audio, request: Request, report: Progress, device: Device, stems: Path | None
+) -> tuple[Samples, tuple[str, ...]]:
+    """The sound to look for words in: the voice alone where it can be separated; with a note where it cannot."""
+    if not separate.wanted(request) or not voice.sung(mix):
+        return mix, ()
+    separating = partial(report, Stage.SEPARATE)
+    insisted = request.separate is True or request.stems
+    try:
+        with _folder(stems) as folder:
+            made = separate.separate(audio, folder, separating, device, insisted=insisted)
+            return decode(made.vocals, max_seconds=settings().max_seconds, name=audio.title), ()
+    except (NotSeparated, NotInstalled, WeightsAway) as error:
+        if insisted:
+            raise
+        separating(1.0, str(error), step=True)
+        return mix, (str(error),)
+
+
+def _words(
+    samples: Samples, request: Request, report: Progress, device: Device
+) -> tuple[tuple[Word, ...], str | None, str, tuple[str, ...]]:
+    """The words within the singing, their language, who heard them, and what a user should know of that."""
     spans = voice.sung(samples)
-    if not spans:
-        return Heard((), None), singer.name
     windows = voice.windows(samples, spans)
-    heard = singer.listen(samples, windows, language=request.language, report=transcribing)
-    return Heard(voice.inside(heard.words, spans), heard.language), singer.name
+    listened = transcribe.listen(samples, windows, request, partial(report, Stage.TRANSCRIBE), device)
+    heard, notes = listened.heard, listened.notes
+    if heard.segments and (request.align or not heard.timed):
+        heard, spread = align.align(samples, heard, partial(report, Stage.ALIGN), device)
+        notes = (*notes, *spread)
+    return voice.inside(heard.words, spans), heard.language, listened.engine, notes
+
+
+@contextmanager
+def _folder(stems: Path | None) -> Generator[Path]:
+    if stems is not None:
+        yield stems
+        return
+    with tempfile.TemporaryDirectory(prefix="ytl-stems-") as folder:
+        yield Path(folder)

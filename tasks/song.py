@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 SHORTEST = 0.01  # seconds that any word counts for
+STEMS = ("vocals.flac", "instrumental.flac")  # the files of a separated song
 
 
 @dataclass(frozen=True, slots=True)

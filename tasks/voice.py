@@ -6,9 +6,11 @@ mix it finds the places to cut and the silence, no more; there the words' own cr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +31,19 @@ BREATH = 0.3  # seconds; a shorter gap is within a phrase
 BLIP = 0.1  # seconds; anything shorter is no phrase
 MARGIN = 0.2  # seconds around a phrase: consonants are quieter than vowels
 
+SOFT = 20.0  # dB under its loud passages where a voice sounds no more, though it may sing
+STOP = 0.1  # seconds; a shorter silence is a consonant
+CONSONANT = 0.03  # seconds around what sounds
+
 PAUSE = 1.0  # seconds; a longer gap ends a window
 WINDOW = 29.0  # seconds at most: whisper hears 30 at a time
 QUIETER = 12.0  # dB under the usual level, where a window may be cut
 CUT_AFTER = 15.0  # seconds at least before a window is cut
 
 SPEECH_FRAME = 512  # samples that Silero judges at once
+SPEECH_STRETCH = 9375  # frames, five minutes, that it is given at once: its memory grows with them
+SPEECH_BEFORE = 94  # frames, three seconds, that it is given before those: its first guesses are wild
+SPEECH_AFTER = 1  # frame: it is given its last one with a click at the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +61,17 @@ def sung(samples: Samples) -> tuple[Span, ...]:
     level = _loudness(samples)
     if not len(level) or level.max() < SILENCE:
         return ()
-    runs = _joined(_runs(_above(level, *_gate(level))), BREATH)
-    padded = [
-        Span(max(run.start - MARGIN, 0.0), min(run.end + MARGIN, samples.duration)) for run in runs if run.length > BLIP
-    ]
-    return _joined(padded, 0.0)
+    return _phrases(_above(level, *_gate(level)), samples.duration, BREATH, BLIP, MARGIN)
+
+
+def sounding(samples: Samples) -> tuple[Span, ...]:
+    """The phrases without the pauses in them: where the signal is near its loud passages."""
+    level = _loudness(samples)
+    if not len(level) or level.max() < SILENCE:
+        return ()
+    begin, end = _gate(level)
+    begin = max(begin, float(np.percentile(level, LOUD_PERCENTILE)) - SOFT)
+    return _phrases(_above(level, begin, max(begin - HYSTERESIS, end)), samples.duration, STOP, STOP / 2, CONSONANT)
 
 
 def windows(samples: Samples, spans: Sequence[Span]) -> tuple[Span, ...]:
@@ -77,29 +92,59 @@ def windows(samples: Samples, spans: Sequence[Span]) -> tuple[Span, ...]:
 
 
 def inside(words: Sequence[Word], spans: Sequence[Span]) -> tuple[Word, ...]:
-    """The words that touch a phrase, cut to it: engines let words begin and end in the silence around."""
-    found: list[Word] = []
-    for word in words:
-        touched = [span for span in spans if span.start < word.end and word.start < span.end]
-        if touched:
-            start, end = max(word.start, touched[0].start), min(word.end, touched[-1].end)
-            found.append(replace(word, start=start, end=end))
-    return tuple(found)
+    """The words that touch a phrase, each cut to its own: engines let words begin and end in the silence around."""
+    return tuple(_cut(word, span) for word in words if (span := _nearest(word, spans)))
 
 
-def speech(samples: Samples) -> NDArray[np.float32]:
-    """What Silero makes of each `SPEECH_FRAME`: 0–1, the likelihood of a voice that speaks or nearly so."""
+def tightened(words: Sequence[Word], spans: Sequence[Span]) -> tuple[Word, ...]:
+    """The words, those that touch a span cut to it."""
+    return tuple(_cut(word, span) if (span := _nearest(word, spans)) else word for word in words)
+
+
+def speech(
+    samples: Samples, spans: Sequence[Span] | None = None, say: Callable[[], None] = lambda: None
+) -> NDArray[np.float32]:
+    """What Silero makes of each `SPEECH_FRAME`: 0–1, the likelihood of a voice that speaks or nearly so.
+
+    Outside of the spans it is not asked, and the likelihood is 0. What `say` raises (a cancel) ends the work.
+    """
     from faster_whisper.vad import get_vad_model  # pyright: ignore[reportMissingTypeStubs]
 
-    padded = np.pad(samples.values, (0, -len(samples.values) % SPEECH_FRAME))
-    return np.asarray(get_vad_model()(padded), np.float32).ravel()
+    silero = get_vad_model()
+    found = np.zeros(math.ceil(len(samples.values) / SPEECH_FRAME), np.float32)
+    for first, last in _stretches(len(found), spans):
+        say()
+        before = max(first - SPEECH_BEFORE, 0)
+        sound = samples.values[before * SPEECH_FRAME : (last + SPEECH_AFTER) * SPEECH_FRAME]
+        whole = np.pad(sound, (0, -len(sound) % SPEECH_FRAME))  # a copy, for it writes there
+        found[first:last] = np.asarray(silero(whole), np.float32).ravel()[first - before : last - before]
+    return found
+
+
+def _stretches(frames: int, spans: Sequence[Span] | None) -> Iterator[tuple[int, int]]:
+    """The spans in frames of Silero's, none longer than it is given at once."""
+    for span in spans if spans is not None else [Span(0.0, frames * SPEECH_FRAME / RATE)]:
+        last = min(math.ceil(span.end * RATE / SPEECH_FRAME), frames)
+        for first in range(int(span.start * RATE / SPEECH_FRAME), last, SPEECH_STRETCH):
+            yield first, min(first + SPEECH_STRETCH, last)
+
+
+def _nearest(word: Word, spans: Sequence[Span]) -> Span | None:
+    """The span that holds most of the word: one that was drawn over a pause is sung on one side of it."""
+    first = bisect_right(spans, word.start, key=lambda span: span.end)
+    touched = takewhile(lambda span: span.start < word.end, islice(spans, first, None))
+    return max(touched, key=lambda span: min(span.end, word.end) - max(span.start, word.start), default=None)
+
+
+def _cut(word: Word, span: Span) -> Word:
+    return replace(word, start=max(word.start, span.start), end=min(word.end, span.end))
 
 
 def _loudness(samples: Samples) -> NDArray[np.float64]:
     """dB of full scale, one value for each FRAME."""
     hop = round(FRAME * RATE)
     values = samples.values[: len(samples.values) // hop * hop].reshape(-1, hop)
-    power = np.mean(np.square(values, dtype=np.float64), axis=1)
+    power = np.einsum("ij,ij->i", values, values, dtype=np.float64) / hop
     if len(power) > 1:
         power[:-1] = (power[:-1] + power[1:]) / 2
     return 10 * np.log10(power + 1e-12)
@@ -125,6 +170,12 @@ def _above(level: NDArray[np.float64], begin: float, end: float) -> NDArray[np.b
 def _runs(on: NDArray[np.bool_]) -> list[Span]:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], on, [False]))))
     return [Span(float(a) * FRAME, float(b) * FRAME) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _phrases(on: NDArray[np.bool_], duration: float, gap: float, shortest: float, margin: float) -> tuple[Span, ...]:
+    """Runs as spans: joined over short gaps, then those that are no blip, with a margin around."""
+    runs = [run for run in _joined(_runs(on), gap) if run.length > shortest]
+    return _joined([Span(max(run.start - margin, 0.0), min(run.end + margin, duration)) for run in runs], 0.0)
 
 
 def _joined(spans: Sequence[Span], gap: float) -> tuple[Span, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Generator
@@ -15,6 +16,9 @@ from tests.running import RunningStack, a_cluster, a_stack
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# To separate takes seconds here even of a short song, and its weights are not at hand: who tests it asks for it.
+os.environ.setdefault("CPU_SEPARATION_MINUTES", "0")
 
 
 @pytest.fixture(scope="session")

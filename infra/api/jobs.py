@@ -32,7 +32,7 @@ from tasks.cache import keep_upload, source_of
 
 CHUNK = 1 << 20  # bytes
 LONGEST_KEY = 200  # characters of an Idempotency-Key
-ASKED = ("preset", "language", "model", "provider", "race")  # what a caller may say beside the link
+ASKED = tuple(name for name in Request.model_fields if name != "link")  # what a caller may say beside the link
 
 router = APIRouter()
 log = logging.getLogger("api")
@@ -150,8 +150,8 @@ def asked_for(link: str, asked: Mapping[str, Any]) -> Request:
         request = Request.model_validate({"link": link, **options})
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise BadRequest(what=f"{name}: {first['msg']}.") from None
+        where = f"{'.'.join(str(part) for part in first['loc'])}: " if first["loc"] else ""
+        raise BadRequest(what=f"{where}{first['msg'].removeprefix('Value error, ')}.") from None
     allowed = tuple(dict.fromkeys((*settings().routes, Provider.CPU)))  # the others may cost money
     if request.provider not in (None, *allowed):
         raise BadRequest(what=f"provider: songs are not made on {request.provider} here, but on {', '.join(allowed)}.")

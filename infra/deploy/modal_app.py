@@ -2,7 +2,7 @@
 
 Singer, a class, so that a container loads its models once; weights stand on a Volume, so that they are downloaded once.
 fetch, a function without a GPU: YouTube sees it at another address than ours.
-Deployed with the MAX_MINUTES, MAX_MEGABYTES, WHISPER_MODEL and MODAL_APP of the machine that deploys it.
+Deployed with the MAX_MINUTES, MAX_MEGABYTES, WHISPER_MODEL, DEMUCS_MODEL and MODAL_APP of the machine that deploys it.
 """
 
 # pyright: reportUnknownMemberType=false
@@ -16,7 +16,6 @@ from typing import Any
 
 import modal
 
-from infra.jobs.request import Request
 from infra.settings import settings
 from tasks.remote import work
 from tasks.remote.call import FETCHING, WORKING, WORKING_PER_SECOND
@@ -37,7 +36,17 @@ FOR_BOTH = [  # the bounds are those of pyproject.toml
     "filelock>=3.17",
     "platformdirs>=4.3",
 ]
-PACKAGES = ["faster-whisper>=1.2", "ctranslate2>=4.6", "av>=14", *FOR_BOTH]  # what tasks.gpu needs, and no more
+PACKAGES = [  # what tasks.gpu needs, and no more
+    "faster-whisper>=1.2",
+    "ctranslate2>=4.6",
+    "av>=14",
+    "torch>=2.8",
+    "demucs>=4.1",
+    "whisperx>=3.8",
+    "pyyaml>=6.0",
+    "psutil>=7.0",
+    *FOR_BOTH,
+]
 FETCH_PACKAGES = [
     "yt-dlp[default,deno,curl-cffi]>=2026.8.19",
     "imageio-ffmpeg>=0.6",
@@ -52,6 +61,7 @@ environment = {
     "MAX_MINUTES": str(settings().max_minutes),
     "MAX_MEGABYTES": str(settings().max_megabytes),
     "MODAL_APP": NAME,
+    "DEMUCS_MODEL": settings().demucs_model,
 }
 if settings().whisper_model:
     environment["WHISPER_MODEL"] = str(settings().whisper_model)
@@ -82,10 +92,9 @@ news = modal.Dict.from_name(news_name(NAME), create_if_missing=True)
 class Singer:
     @modal.enter()
     def load(self) -> None:
-        from tasks import models
+        from tasks import gpu
 
-        _, folder = models.chosen(Request(link="-"))
-        models.load(folder, models.device())
+        gpu.warm()
 
     @modal.method()
     def sing(self, order: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import json
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-PIPELINE_VERSION = 1  # raised when the same audio would now give other words
+PIPELINE_VERSION = 2  # raised when the same audio would now give other words
 
 
 class Preset(StrEnum):
@@ -37,6 +37,17 @@ class Provider(StrEnum):
     RUNPOD = "runpod"
 
 
+HERE = (Provider.CUDA, Provider.CPU)  # on machines that share our storage
+
+
+class EngineName(StrEnum):
+    """Who hears the words."""
+
+    GROQ = "groq"
+    OPENAI = "openai"
+    WHISPER = "faster-whisper"  # on the machine that does the work
+
+
 class Queue(StrEnum):
     """The work queues of each pool, the first one served first."""
 
@@ -56,11 +67,28 @@ class Request(BaseModel):
     link: str = Field(min_length=1, max_length=4096, description="YouTube link, allowed link, or upload:KEY")
     language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$", description="ISO 639-1 code; heard if absent")
     preset: Preset = Field(default=Preset.REGULAR, description="low is fastest, high is best")
+    engine: EngineName | None = Field(default=None, description="who hears the words; the preset's order if absent")
     model: str | None = Field(
-        default=None, max_length=255, description="whisper model by name, instead of the preset's"
+        default=None, max_length=255, description="the engine's model by name, instead of the preset's"
     )
+    prompt: str | None = Field(
+        default=None, max_length=800, description="names and words as they are spelt in the song"
+    )
+    separate: bool | None = Field(
+        default=None, description="whether the voice is separated from the music first; where it can be, if absent"
+    )
+    align: bool = Field(default=False, description="whether words are aligned again that have times already")
+    stems: bool = Field(default=False, description="whether the voice and the music are offered as files")
     provider: Provider | None = Field(default=None, description="who does the GPU stage; chosen by history if absent")
     race: int = Field(default=1, ge=1, le=2, description="how many providers do it at once; the first to finish wins")
+
+    @model_validator(mode="after")
+    def _check_stems(self) -> Self:
+        if self.stems and self.separate is False:
+            raise ValueError("stems are made by separating the voice, which this request forbids")
+        if self.stems and self.provider not in (None, *HERE):
+            raise ValueError(f"stems are made on this installation's own machines, not on {self.provider}")
+        return self
 
     def fingerprint(self, source: str) -> str:
         """The same for two requests that must give the same result: same source, options, pipeline."""

@@ -41,16 +41,16 @@ class Run:
             raise TakenOver
         return cls(job, run)
 
-    def report(self, stage: Stage, share: float, message: str) -> None:
-        """Progress, at most four times a second within a stage. Raises TakenOver once the row is not ours.
+    def report(self, stage: Stage, share: float, message: str, *, step: bool = False) -> None:
+        """Progress, at most four times a second within a stage, a step always. Raises TakenOver once the row is lost.
 
         A database that is away costs the user this message, not the song. Of racers one alone is shown.
         """
         now = time.monotonic()
-        new_stage = stage is not self._stage
-        if not new_stage and share < 1 and now - self._last_write < PAUSE:
+        new_step = step or stage is not self._stage
+        if not new_step and share < 1 and now - self._last_write < PAUSE:
             return
-        self._show(stage, share, message, new_step=new_stage)
+        self._show(stage, share, message, new_step=new_step)
 
     def say(self, stage: Stage, message: str) -> None:
         """A step of its own within the stage: what a user should find in the log, too."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import StrEnum
+from typing import Protocol
 
 
 class Stage(StrEnum):
@@ -34,7 +34,14 @@ SHARES: dict[Stage, tuple[int, int]] = {  # percent at the stage's begin and end
     Stage.DONE: (100, 100),
 }
 
-Progress = Callable[[Stage, float, str], None]  # stage, share of it done (0–1), a message for the user
+
+class Progress(Protocol):
+    def __call__(self, stage: Stage, share: float, message: str, *, step: bool = False) -> None:
+        """The share of the stage that is done (0–1), and a message for the user; as a step, it stays in the job's log.
+
+        What it raises (a cancel) ends the work.
+        """
+        ...
 
 
 def percent(stage: Stage, share: float) -> int:
@@ -42,5 +49,5 @@ def percent(stage: Stage, share: float) -> int:
     return begin + round((end - begin) * min(1.0, max(0.0, share)))
 
 
-def silent(stage: Stage, share: float, message: str) -> None:
+def silent(stage: Stage, share: float, message: str, *, step: bool = False) -> None:
     """Progress that nobody watches."""

@@ -2,6 +2,8 @@
 
 audio/{source}/audio.{suffix}             as it came; source: video id, web-{hash} or upload-{hash}
 audio/{source}/about.json                 its title, artist and duration
+audio/{source}/stems-{model}/{stem}.flac   the voice and the music by themselves; always on this machine
+transcriptions/{jobId}/{stem}.flac         the same, where the job asked for them
 transcriptions/{jobId}/results.json       the contract's document
 transcriptions/{jobId}/subtitles.{format} every other format; of a race in transcriptions/{jobId}/{provider}/
 

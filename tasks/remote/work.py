@@ -109,9 +109,9 @@ def _telling(tell: Tell) -> Progress:
     before: Stage | None = None
     told_at = 0.0
 
-    def report(stage: Stage, share: float, message: str) -> None:
+    def report(stage: Stage, share: float, message: str, *, step: bool = False) -> None:
         nonlocal before, told_at
-        if stage is before and time.monotonic() - told_at < PAUSE:
+        if stage is before and not step and time.monotonic() - told_at < PAUSE:
             return
         before, told_at = stage, time.monotonic()
         tell({"stage": stage.value, "share": round(share, 3), "message": message})

@@ -1,15 +1,20 @@
-"""faster-whisper, kept from making things up: nothing is believed that neither it nor a speech detector is sure of."""
+"""faster-whisper's models on this machine: a song piece by piece, several at a time.
+
+Each core of a CPU has a worker of its own: a second thread helps a worker little.
+"""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# (faster-whisper and CTranslate2 are typed in part)
+# (faster-whisper is typed in part)
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +23,38 @@ from infra.errors import BadRequest, UnknownLanguage
 from infra.jobs.request import Request
 from tasks import models, voice
 from tasks.audio import RATE, Samples, clock
-from tasks.models import Report
+from tasks.models import Device, Report
 from tasks.song import Word
-from tasks.transcribe import Device, Heard
+from tasks.transcribe import Heard, Segment
+from tasks.transcribe.belief import FAINT, believed, spoken
+from tasks.transcribe.ear import Ear, Sung
+from tasks.transcribe.reel import reels
 from tasks.voice import Span
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
-    from faster_whisper.transcribe import Segment
 
-# Silero is nearly deaf to singing over music, but what it hears at all is a voice: a note's attack over FAINT lasts
-# a few hundredths of a second, and a whole instrumental holds less than half a percent of them.
-FAINT = 0.3  # likelihood of a voice that counts as heard
-SPOKEN_SHARE = 0.01  # of a song
-SPOKEN_SECONDS = 0.5  # at least, in a song
-SEGMENT_SECONDS = 0.25  # in a segment that is doubted otherwise
+CUT = 25.0  # seconds; the length of pieces that are cut from a longer window
+BEYOND = 2.0  # seconds that such a piece hears beyond its cuts, so that no word is heard in halves
+WORKERS = 8  # at most; few songs have more pieces
+BATCH = 16  # pieces at a time on a GPU; on a CPU a batch is no quicker than its pieces one by one
+TICK = 1.0  # seconds between two pieces of news, and so until a cancel is heard
 
-EXCERPT = 10.0  # seconds of heard voice in which the language is clear
+WHOLE = 30  # seconds that whisper hears at a time
+EXCERPT = 15.0  # seconds of clear voice asked for the language
+CLEAR = 10.0  # seconds of heard voice in which the language is clear
 AROUND = 0.5  # seconds kept around a heard voice
 VOTES = 4  # windows asked for the language where little of the voice is heard
 CERTAIN = 0.5  # mean likelihood of a language; most songs at 0 dB reach it, most instrumentals do not
 
-POOR = -1.0  # mean log-likelihood of a segment's tokens; whisper itself calls less a failure, yet returns it
-LOOPING = 2.4  # how far a text can be compressed; the same
-BRACKETED = re.compile(r"\[.*]|\(.*\)|\*.*\*")  # what subtitles say about the sound
-# What subtitles say where nothing is said; whisper learned it from them.
-STOCK = frozenset({"you", "bye", "thank you", "thank you very much", "thanks for watching", "thank you for watching"})
+PAUSE = 0.3  # seconds between two words that ends a segment
+SIGNS = " ♪♫"  # around a word
 
 ISO_TO_WHISPER = {"jv": "jw", "nb": "no", "fil": "tl"}
 WHISPER_TO_ISO = {"jw": "jv"}
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +69,7 @@ class FasterWhisper:
 
     def warm(self) -> None:
         self._loaded()
-        voice.speech(Samples(np.zeros(RATE, np.float32)))
-
-    def _loaded(self) -> WhisperModel:
-        return models.load(self.folder, models.device() if self.device == "best" else "cpu")
+        voice.speech(Samples(np.zeros(voice.SPEECH_FRAME, np.float32)))
 
     def listen(
         self,
@@ -78,26 +83,70 @@ class FasterWhisper:
         report(0.0, f"Loading the model {Path(self.model).name}")
         whisper = self._loaded()
         language = _known(language, whisper, self.model)
-        report(0.0, "Listening for singing")
-        speech = voice.speech(samples)
-        spoken = _seconds(speech) >= max(SPOKEN_SECONDS, SPOKEN_SHARE * samples.duration)
-        if len(whisper.supported_languages) > 1 and not (language and spoken):
-            guess, likelihood = _language(whisper, samples, windows, speech)
-            if not spoken and likelihood < CERTAIN:
+        pieces = list(_pieces(samples, windows))
+        speech = voice.speech(samples, windows, partial(report, 0.0, "Listening for singing"))
+        clearly = spoken(speech, windows)
+        if len(whisper.supported_languages) > 1 and not (language and clearly):
+            guess, likelihood = _language(Ear(whisper), samples, windows, speech)
+            if not clearly and likelihood < CERTAIN:
                 return Heard((), None)
             language = language or guess
-        words: list[Word] = []
-        for segment in _segments(whisper, samples, windows, language or "en", prompt):
-            share = float(segment.end) / samples.duration
-            report(share, f"Listening: {clock(segment.end)} of {clock(samples.duration)}")
-            if _believed(segment, speech):
-                words.extend(_words(segment, models.offset(self.model)))
         language = language or "en"
-        return Heard(tuple(words), WHISPER_TO_ISO.get(language, language) if words else None)
+        segments = self._segments(Ear(whisper, language, prompt), samples, pieces, report)
+        sung = tuple(segment for segment in segments if believed(segment, speech))
+        return Heard(sung, WHISPER_TO_ISO.get(language, language) if sung else None)
+
+    def _segments(self, ear: Ear, samples: Samples, pieces: Sequence[Piece], report: Report) -> list[Segment]:
+        """What is heard in the pieces, in the order of the song."""
+        size = BATCH if self._on == "cuda" else 1
+        batches = [pieces[i : i + size] for i in range(0, len(pieces), size)]
+        total = sum(piece.own.length for piece in pieces)
+        sounding = voice.sounding(samples)
+        offset = models.offset(self.model)
+
+        def hear(batch: Sequence[Piece]) -> list[Segment]:
+            heard = ear.sung([samples.between(piece.heard.start, piece.heard.end) for piece in batch])
+            return [
+                segment
+                for piece, sung in zip(batch, heard, strict=True)
+                for segment in _spoken_in(sung, voice.tightened(piece.words(sung, offset), sounding))
+            ]
+
+        def say(done: Sequence[Sequence[Piece]]) -> None:
+            share = sum(piece.own.length for batch in done for piece in batch) / total
+            report(share, f"Listening: {clock(share * samples.duration)} of {clock(samples.duration)}")
+
+        return [segment for found in _in_threads(hear, batches, self._workers, say) for segment in found]
+
+    def _loaded(self) -> WhisperModel:
+        """The model, kept for later songs of this process."""
+        return models.hold(("whisper", self.folder, self._on), self._load)
+
+    def _load(self) -> WhisperModel:
+        from faster_whisper import WhisperModel
+
+        return WhisperModel(
+            str(self.folder),
+            device=self._on,
+            compute_type="float16" if self._on == "cuda" else "int8",
+            num_workers=self._workers,
+            cpu_threads=max(models.threads() // self._workers, 1),
+        )
+
+    @property
+    def _on(self) -> str:
+        return models.device(self.device)
+
+    @property
+    def _workers(self) -> int:
+        return 1 if self._on == "cuda" else min(models.threads(), WORKERS)
 
 
 def ready(request: Request, report: Report, device: Device = "best") -> FasterWhisper:
-    return FasterWhisper(*models.chosen(request, report), device)
+    return FasterWhisper(*models.chosen(request, report, device), device)
+
+
+# --- the language -----------------------------------------------------------------------------
 
 
 def _known(language: str | None, whisper: WhisperModel, model: str) -> str | None:
@@ -112,18 +161,16 @@ def _known(language: str | None, whisper: WhisperModel, model: str) -> str | Non
     raise UnknownLanguage(language=language)
 
 
-def _language(
-    whisper: WhisperModel, samples: Samples, windows: Sequence[Span], speech: NDArray[np.float32]
-) -> tuple[str, float]:
+def _language(ear: Ear, samples: Samples, windows: Sequence[Span], speech: NDArray[np.float32]) -> tuple[str, float]:
     """The language of the singing and its likelihood: of the voice that is clearly heard, or by vote of the windows."""
     voiced = _voiced(samples, speech)
     longest = sorted(windows, key=lambda window: window.length, reverse=True)[:VOTES]
-    parts = [voiced] if len(voiced) >= EXCERPT * RATE else [samples.between(w.start, w.end) for w in longest]
+    clear = len(voiced) >= CLEAR * RATE
+    parts = [voiced[: round(EXCERPT * RATE)]] if clear else [samples.between(w.start, w.end) for w in longest]
     likelihoods: dict[str, float] = {}
     for part in parts:
-        _, _, every = whisper.detect_language(part)
-        for language, likelihood in every:
-            likelihoods[language] = likelihoods.get(language, 0.0) + float(likelihood) * len(part)
+        for language, likelihood in ear.languages(part[: WHOLE * RATE], clear=clear).items():
+            likelihoods[language] = likelihoods.get(language, 0.0) + likelihood * len(part)
     best = max(likelihoods, key=lambda language: likelihoods[language])
     return best, likelihoods[best] / sum(len(part) for part in parts)
 
@@ -135,49 +182,67 @@ def _voiced(samples: Samples, speech: NDArray[np.float32]) -> NDArray[np.float32
     return samples.values[np.repeat(near, voice.SPEECH_FRAME)[: len(samples.values)]]
 
 
-def _segments(
-    whisper: WhisperModel, samples: Samples, windows: Sequence[Span], language: str, prompt: str | None
-) -> Iterable[Segment]:
-    """Window by window, not batched: that is twice as fast and as right in its words, but loses the lines."""
-    import ctranslate2
+# --- pieces -----------------------------------------------------------------------------------
 
-    ctranslate2.set_random_seed(0)  # where whisper has to guess, it guesses the same the next time
-    segments, _ = whisper.transcribe(
-        samples.values,
-        language=language,
-        initial_prompt=prompt,
-        condition_on_previous_text=False,  # what it made up once it would make up for the rest of the song
-        word_timestamps=True,
-        clip_timestamps=[time for window in windows for time in (window.start, window.end)],
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of the song that is heard in one go, and the part of it whose words count."""
+
+    heard: Span
+    own: Span
+
+    def words(self, sung: Sung, offset: float) -> list[Word]:
+        """The words that count, in the song's time; signs alone are none."""
+        moved = [word.moved(self.heard.start + offset) for word in sung.words if any(map(str.isalnum, word.text))]
+        return [word for word in moved if self._owns((word.start + word.end) / 2 - offset)]
+
+    def _owns(self, time: float) -> bool:
+        before, after = self.own.start == self.heard.start, self.own.end == self.heard.end
+        return (before or self.own.start <= time) and (after or time < self.own.end)
+
+
+def _pieces(samples: Samples, windows: Sequence[Span]) -> Iterator[Piece]:
+    """The windows; those that whisper cannot hear in one go are cut where it is quietest."""
+    for window in windows:
+        if window.length <= voice.WINDOW:
+            yield Piece(window, window)
+            continue
+        for own in (span for reel in reels(samples, [window], CUT) for span in reel.spans):
+            yield Piece(Span(max(own.start - BEYOND, window.start), min(own.end + BEYOND, window.end)), own)
+
+
+def _spoken_in(sung: Sung, words: Sequence[Word]) -> list[Segment]:
+    """The words as segments, which end where the voice pauses."""
+    breaks = [i for i, (a, b) in enumerate(pairwise(words), start=1) if b.start - a.end > PAUSE]
+    edges = [0, *breaks, len(words)]
+    return [_segment(sung, words[begin:end]) for begin, end in pairwise(edges) if begin < end]
+
+
+def _segment(sung: Sung, words: Sequence[Word]) -> Segment:
+    return Segment(
+        "".join(word.text for word in words).strip(),
+        words[0].start,
+        words[-1].end,
+        tuple(replace(word, text=word.text.strip(SIGNS)) for word in words),
+        sung.text.avg_logprob,
+        sung.text.no_speech_prob,
+        sung.text.compression_ratio,
     )
-    return segments
 
 
-def _believed(segment: Segment, speech: NDArray[np.float32]) -> bool:
-    """Is this sung, and not a guess, "[Music]" or "Thank you."? A voice that Silero hears speaks for any of them."""
-    text = segment.text.strip()
-    doubtful = (
-        segment.avg_logprob <= POOR
-        or segment.compression_ratio > LOOPING
-        or BRACKETED.fullmatch(text)
-        or text.lower().strip(" .!") in STOCK
-    )
-    return not doubtful or _seconds(_between(speech, segment.start, segment.end)) >= SEGMENT_SECONDS
-
-
-def _words(segment: Segment, offset: float) -> list[Word]:
-    timed = [(word.word.strip(" ♪♫"), word) for word in segment.words or []]
-    return [
-        Word(text, float(word.start), float(word.end), float(word.probability)).moved(offset)
-        for text, word in timed
-        if any(letter.isalnum() for letter in text)
-    ]
-
-
-def _between(speech: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
-    frame = voice.SPEECH_FRAME / RATE
-    return speech[int(start / frame) : int(end / frame) + 1]
-
-
-def _seconds(speech: NDArray[np.float32]) -> float:
-    return float((speech > FAINT).sum()) * voice.SPEECH_FRAME / RATE
+def _in_threads(work: Callable[[T], R], todo: Sequence[T], threads: int, say: Callable[[Sequence[T]], None]) -> list[R]:
+    """The results, in order. What `say` raises (a cancel) ends the work after what is under way."""
+    say(())
+    pool = ThreadPoolExecutor(threads, "whisper")
+    try:
+        jobs = [pool.submit(work, item) for item in todo]
+        waiting = set(jobs)
+        while waiting:
+            finished, waiting = wait(waiting, TICK, FIRST_COMPLETED)
+            for job in finished:
+                job.result()  # an error ends the work at once
+            say([item for item, job in zip(todo, jobs, strict=True) if job not in waiting])
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [job.result() for job in jobs]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from infra.errors import BrokenAudio, MissingFile, NoSound, NotAudio, TooLong, TooShort, UserError
-from tasks.audio import RATE, clock, decode, probe
+from tasks.audio import RATE, clock, decode, probe, stream
 
 LIMIT = 900.0  # seconds
 
@@ -214,6 +214,49 @@ def test_a_playlist_opens_no_other_file_and_no_address(tmp_path: Path) -> None:
         server.shutdown()
         thread.join()
     assert asked == []
+
+
+def test_a_sound_streams_in_two_channels_at_any_rate(tmp_path: Path) -> None:
+    at = np.arange(2 * 44_100) / 44_100
+    left, right = 0.3 * np.sin(2 * np.pi * 220 * at), 0.1 * np.sin(2 * np.pi * 440 * at)
+    with av.open(tmp_path / "two.wav", "w") as container:
+        track = container.add_stream("pcm_f32le", rate=44_100, layout="stereo")
+        both = np.stack([left, right], axis=1).reshape(1, -1).astype(np.float32)
+        frame = av.AudioFrame.from_ndarray(both, format="flt", layout="stereo")
+        frame.sample_rate = 44_100
+        container.mux([*track.encode(frame), *track.encode(None)])
+    for rate in (22_050, 44_100, 48_000):
+        pieces = list(stream(tmp_path / "two.wav", rate=rate, channels=2, max_seconds=LIMIT))
+        sound = np.concatenate(pieces, axis=1)
+        assert sound.dtype == np.float32
+        assert sound.shape == (2, pytest.approx(2 * rate, abs=100))
+        assert np.abs(sound[:, rate // 2 : -rate // 2]).max(1) == pytest.approx([0.3, 0.1], abs=0.005)
+    pieces = list(stream(tmp_path / "two.wav", max_seconds=LIMIT))
+    assert np.array_equal(np.concatenate(pieces, axis=1)[0], decode(tmp_path / "two.wav", max_seconds=LIMIT).values)
+
+
+def test_one_channel_is_as_loud_on_two(tmp_path: Path) -> None:
+    path = write(tmp_path / "tone.wav", 1.0, codec="pcm_s16le", rate=44_100)
+    left, right = np.concatenate(list(stream(path, rate=44_100, channels=2, max_seconds=LIMIT)), axis=1)
+    assert np.abs(left).max() == pytest.approx(0.3, abs=0.001)
+    assert np.array_equal(left, right)
+
+
+def test_a_hole_in_a_file_is_as_much_silence_but_never_at_once(tmp_path: Path) -> None:
+    tone = (0.3 * 32767 * np.sin(2 * np.pi * 220 * np.arange(RATE) / RATE)).astype(np.int16)
+    with av.open(tmp_path / "hole.mka", "w") as container:
+        track = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for second in (0, 40):
+            frame = av.AudioFrame.from_ndarray(tone[None, :], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE, second * RATE
+            container.mux(track.encode(frame))
+        container.mux(track.encode(None))
+    pieces = list(stream(tmp_path / "hole.mka", max_seconds=LIMIT))
+    assert max(piece.shape[1] for piece in pieces) <= RATE
+    sound = np.concatenate(pieces, axis=1)[0]
+    assert len(sound) == pytest.approx(41 * RATE, abs=RATE // 10)
+    assert np.abs(sound[2 * RATE : 39 * RATE]).max() == 0.0
+    assert np.abs(sound[-RATE // 2 :]).max() == pytest.approx(0.3, abs=0.01)
 
 
 def test_a_clock_reads_like_a_players() -> None:

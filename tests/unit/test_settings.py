@@ -53,6 +53,7 @@ OF_THEIR_OWN: dict[str, st.SearchStrategy[Any]] = {
     "poor_quality": st.floats(0, 1),
     "dollar_seconds": prices,
     "fetch_on_modal": st.booleans(),
+    "demucs_precision": st.sampled_from(get_args(FIELDS["demucs_precision"].annotation)),
     "keep_audio_days": st.none() | st.floats(0, exclude_min=True),
 }
 

