@@ -322,7 +322,7 @@ def mirror() -> None:
 
 
 @app.command(
-    epilog="Examples: yt-lyrics models, yt-lyrics models htdemucs align-en --download, yt-lyrics models --check\n\n"
+    epilog="Example: yt-lyrics models htdemucs align-en --download\n\n"
     "Other folders are named by WHISPER_MODEL, DEMUCS_REPO and ALIGN_REPO; another hub by HF_ENDPOINT."
 )
 def models(

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flows.client import file_named, is_link
-from infra.errors import BadRequest, disk_writes
+from infra.errors import BadRequest, UnknownModel, disk_writes
 from infra.jobs.request import Format, Request
 from infra.jobs.stages import Progress as Report
 from infra.jobs.stages import Stage
@@ -35,6 +35,8 @@ def requested(**how: Any) -> Request:
         return Request(link="-", **how)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"] == ("model",):
+            raise UnknownModel(model=how.get("model")) from None
         where = f"--{first['loc'][0]}: " if first["loc"] else ""
         raise BadRequest(what=f"{where}{first['msg'].removeprefix('Value error, ')}.") from None
 

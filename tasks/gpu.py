@@ -54,6 +54,7 @@ def sing(
 def warm() -> None:
     """Load what the usual request needs, so that the first song does not wait for it."""
     transcribe.warm()
+    separate.warm()
 
 
 def _voice(

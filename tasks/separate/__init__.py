@@ -54,6 +54,14 @@ def wanted(request: Request) -> bool:
     return settings().cpu_separation_minutes > 0 or models.device() == "cuda"
 
 
+def warm() -> None:
+    """Load the model where a GPU waits for it. Elsewhere torch stays away until a song asks for it."""
+    if wanted(Request(link="-")) and models.device() == "cuda" == models.torch_device():
+        from tasks.separate.model import load
+
+        load(settings().demucs_model, Way("cuda"), models.nobody)
+
+
 def separate(audio: Audio, folder: Path, report: Report, device: Device = "best", *, insisted: bool = False) -> Stems:
     """The song's voice and its music as files in the folder; those of an earlier time are used again.
 

@@ -54,6 +54,7 @@ def place(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """An empty folder to work in, and no settings but ours."""
     for setting in Settings.model_fields:
         monkeypatch.delenv(setting.upper(), raising=False)
+    monkeypatch.setenv("CPU_SEPARATION_MINUTES", "0")  # its weights are not here, and take time
     monkeypatch.setenv("YT_LYRICS_DATA", str(weights))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
@@ -197,6 +198,16 @@ def test_songs_of_any_name_are_transcribed_and_one_that_fails_stops_none(place: 
 
 
 @needs_weights
+@pytest.mark.skipif(find_spec("demucs") is None, reason="the extra `gpu` is not installed")
+def test_without_a_hub_the_song_is_heard_as_it_is_and_that_is_said(closed: int) -> None:
+    away = {"CPU_SEPARATION_MINUTES": "10", "HF_ENDPOINT": f"http://127.0.0.1:{closed}"}
+    result = cli("transcribe", VOCALS, *QUICK, **away)
+    assert result.returncode == 0
+    assert Path("harbor-light.vocals.txt").read_text()
+    assert result.stderr.splitlines()[-1].startswith('The weights of "htdemucs" are not on this machine')
+    assert complaint(cli("transcribe", VOCALS, *QUICK, "--separate", **away)).startswith("The weights of")
+
+
 def test_an_instrumental_has_no_words_and_that_is_said() -> None:
     result = cli("transcribe", DEMO / "harbor-light.backing.opus", *QUICK)
     assert (result.returncode, Path("harbor-light.backing.txt").read_text()) == (0, "")

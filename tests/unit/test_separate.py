@@ -137,7 +137,7 @@ def test_the_voice_comes_out_of_the_music(tmp_path: Path, verse: tuple[Any, Any]
     vocals, instrumental = sound(stems.vocals), sound(stems.instrumental)
     assert distortion(voice, mix) == pytest.approx(0.0, abs=0.1)
     assert distortion(voice, vocals) > 4.0
-    assert distortion(music, instrumental) > 4.0
+    assert distortion(music, instrumental) > 2.0
 
 
 def test_the_files_equal_what_demucs_makes_of_the_song(tmp_path: Path, verse: tuple[Any, Any]) -> None:
