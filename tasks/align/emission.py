@@ -18,7 +18,6 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.settings import settings
 from tasks import models
 from tasks.align.viterbi import Floats
 from tasks.audio import RATE, Samples, clock
@@ -62,6 +61,7 @@ class Emission:
 
 def load(folder: Path, on: str) -> Aligner:
     """The model on `cuda` or `cpu`, kept for later songs of this process."""
+    models.on_all_threads()
     with _failing():
         return models.hold(key(folder, on), lambda: _load(folder, on))
 
@@ -130,11 +130,8 @@ def _answers(aligner: Aligner, sounds: NDArray[np.float32], letters: Sequence[st
 
 def _load(folder: Path, on: str) -> Aligner:
     with _quiet():
-        import torch
         from whisperx.alignment import load_align_model
 
-        if threads := settings().cpu_threads:
-            torch.set_num_threads(threads)
         loaded: Any = load_align_model("", on, str(folder), model_cache_only=True)
     model, known = loaded[0].float(), cast("dict[str, int]", loaded[1]["dictionary"])
     blank = next((known[name] for name in ("<pad>", "[pad]") if name in known), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.models.memory import Device, device, half, hold, release, threads, torch_device
+from tasks.models.memory import Device, device, half, hold, on_all_threads, release, threads, torch_device
 from tasks.models.offsets import OFFSETS, offset
 from tasks.models.places import aligner, demucs, locate, present
 from tasks.models.progress import Report, nobody
@@ -21,6 +21,7 @@ __all__ = [
     "locate",
     "nobody",
     "offset",
+    "on_all_threads",
     "present",
     "release",
     "threads",

@@ -68,6 +68,13 @@ def torch_device(wanted: Device = "best") -> str:
     return "cuda" if wanted == "best" and torch.cuda.is_available() else "cpu"
 
 
+def on_all_threads() -> None:
+    """For a step that uses torch: a model of CTranslate2's that was loaded in this thread left it with one."""
+    import torch
+
+    torch.set_num_threads(threads())
+
+
 def half(on: str) -> torch.dtype | None:
     """The narrower number format in which torch is faster on this device; none where that would be slower."""
     import torch

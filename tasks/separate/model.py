@@ -113,14 +113,13 @@ class Bag:
 
 def load(name: str, way: Way, report: Report) -> Bag:
     """The model by name, on its device, kept for every later song of this process."""
+    models.on_all_threads()
     folder = models.demucs(name, report)
     half = _half(way.device, settings().demucs_precision)
     return models.hold(("demucs", name, folder, way.device, half), lambda: _bag(name, folder, way.device, half))
 
 
 def _bag(name: str, folder: Path, device: str, half: torch.dtype | None) -> Bag:
-    if settings().cpu_threads:
-        torch.set_num_threads(settings().cpu_threads)
     try:
         read = _read(name, folder)
     except (Exception, SystemExit) as error:  # a damaged file may raise anything; for some, Demucs wants to exit
@@ -183,13 +182,10 @@ def _right(model: torch.nn.Module, device: str, half: torch.dtype) -> bool:
 
 
 def _half(device: str, precision: str) -> torch.dtype | None:
-    """The number format to narrow to, where the device has it: elsewhere it is slower, if it works at all."""
-    if precision != "auto":
-        return None if precision == "float32" else cast(torch.dtype, getattr(torch, precision))
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    # There is no public question for this one.
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None  # pyright: ignore[reportPrivateUsage]
+    """The number format to narrow to; none for float32."""
+    if precision == "auto":
+        return models.half(device)
+    return None if precision == "float32" else cast(torch.dtype, getattr(torch, precision))
 
 
 @contextmanager

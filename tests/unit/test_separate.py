@@ -290,6 +290,12 @@ def test_a_cancel_passes_and_leaves_nothing_behind(tmp_path: Path, tone: Path) -
     assert list((tmp_path / "stems").iterdir()) == []
 
 
+def test_every_core_works_though_whisper_has_left_torch_with_one(tmp_path: Path, tone: Path) -> None:
+    torch.set_num_threads(1)  # as a model of CTranslate2's does that is loaded with a thread for each worker
+    into(tmp_path, tone)
+    assert torch.get_num_threads() == models.threads()
+
+
 def test_stems_that_are_there_are_used_again(tmp_path: Path, tone: Path) -> None:
     (tmp_path / "stems").mkdir()
     for name in ("vocals.flac", "instrumental.flac"):
