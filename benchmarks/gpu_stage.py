@@ -52,7 +52,7 @@ def theirs(song: Path, folder: Path) -> float:
     device, precision = ("cuda", "float16") if models.device() == "cuda" else ("cpu", "int8")
     separator = ["-n", checkpoint.NAME, "--repo", str(folder), "--two-stems", "vocals", "-d", device, "-o", str(folder)]
     voice = folder / checkpoint.NAME / song.stem / "vocals.wav"
-    heard = ["--model", str(models.locate("base")), "--align_model", str(ALIGNER), "--language", "en"]
+    heard = ["--model", str(models.locate("base")), "--align_model", str(ALIGNER)]
     where = ["--device", device, "--compute_type", precision, "--output_dir", str(folder)]
     began = time.perf_counter()
     for command in (["demucs", *separator, str(song)], ["whisperx", str(voice), *heard, *where]):

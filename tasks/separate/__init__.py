@@ -75,7 +75,8 @@ def separate(audio: Audio, folder: Path, report: Report, device: Device = "best"
         raise NotInstalled(what="Separating the voice")
     with disk_writes("the voice and the music"):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".separating-", dir=folder, ignore_cleanup_errors=True) as unfinished:
+        # Of a run that is killed it stays; by this name the upkeep knows it.
+        with tempfile.TemporaryDirectory(".part", ".separating-", folder, ignore_cleanup_errors=True) as unfinished:
             made = Stems.of(Path(unfinished))
             _climb(audio, made, report, device, insisted)
             made.instrumental.replace(stems.instrumental)
