@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -38,6 +39,7 @@ CUT = 25.0  # seconds; the length of pieces that are cut from a longer window
 BEYOND = 2.0  # seconds that such a piece hears beyond its cuts, so that no word is heard in halves
 WORKERS = 8  # at most; few songs have more pieces
 BATCH = 16  # pieces at a time on a GPU; on a CPU a batch is no quicker than its pieces one by one
+SHOWN = 120  # characters of CTranslate2's reasons
 TICK = 1.0  # seconds between two pieces of news, and so until a cancel is heard
 
 WHOLE = 30  # seconds that whisper hears at a time
@@ -68,7 +70,8 @@ class FasterWhisper:
         return f"faster-whisper {Path(self.model).name}"
 
     def warm(self) -> None:
-        self._loaded()
+        with suppress(RuntimeError):  # a GPU that cannot be used: the song will say so
+            self._loaded()
         voice.speech(Samples(np.zeros(voice.SPEECH_FRAME, np.float32)))
 
     def listen(
@@ -79,6 +82,19 @@ class FasterWhisper:
         language: str | None,
         prompt: str | None = None,
         report: Report,
+    ) -> Heard:
+        try:
+            return self._heard(samples, windows, language, prompt, report)
+        except RuntimeError as error:  # CTranslate2's, of memory and of all that CUDA may lack
+            if self._on == "cpu":
+                raise
+            reason = str(error).splitlines()[0][:SHOWN]
+        models.release()
+        report(0.0, f"Whisper cannot use the GPU ({reason}); it goes on on the CPU", step=True)
+        return replace(self, device="cpu").listen(samples, windows, language=language, prompt=prompt, report=report)
+
+    def _heard(
+        self, samples: Samples, windows: Sequence[Span], language: str | None, prompt: str | None, report: Report
     ) -> Heard:
         report(0.0, f"Loading the model {Path(self.model).name}")
         whisper = self._loaded()

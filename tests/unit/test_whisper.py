@@ -213,6 +213,27 @@ def test_a_long_prompt_is_no_error(engine: FasterWhisper, vocals: Samples) -> No
 
 @with_weights
 @pytest.mark.gpu
+@with_weights
+@pytest.mark.skipif(models.device() == "cuda", reason="here is a GPU")
+def test_a_gpu_that_cannot_be_used_leaves_the_song_to_the_cpu(
+    engine: FasterWhisper, vocals: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CTranslate2 is told that there is one, and fails as it does where CUDA's driver is missing."""
+    monkeypatch.setattr(models, "device", lambda wanted="best": "cuda" if wanted == "best" else "cpu")
+    steps: list[str] = []
+
+    def report(share: float, message: str, *, step: bool = False) -> None:
+        if step:
+            steps.append(message)
+
+    engine.warm()
+    heard = engine.listen(vocals, [Span(8.0, 20.0)], language="en", report=report)
+    assert heard.words
+    assert len(steps) == 1
+    assert steps[0].startswith("Whisper cannot use the GPU (CUDA failed")
+    assert steps[0].endswith("it goes on on the CPU")
+
+
 @pytest.mark.skipif(models.device() != "cuda", reason="no GPU")
 def test_a_gpu_hears_what_a_cpu_hears(engine: FasterWhisper, vocals: Samples) -> None:
     windows = voice.windows(vocals, voice.sung(vocals))
