@@ -32,6 +32,7 @@ def sing(
 
     The folder `stems` gets the voice and the music, where they are separated; what stands there is used again.
     """
+    transcribe.check(request, device)
     report(Stage.DECODE, 0.0, "Reading the sound")
     samples = decode(audio.path, max_seconds=settings().max_seconds, name=audio.title)
     duration = samples.duration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.models.memory import Device, device, half, hold, on_all_threads, release, threads, torch_device
 from tasks.models.offsets import OFFSETS, offset
-from tasks.models.places import aligner, demucs, locate, present
+from tasks.models.places import aligner, demucs, exists, locate, present
 from tasks.models.progress import Report, nobody
 from tasks.models.whisper import chosen
 
@@ -16,6 +16,7 @@ __all__ = [
     "chosen",
     "demucs",
     "device",
+    "exists",
     "half",
     "hold",
     "locate",

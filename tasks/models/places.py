@@ -56,6 +56,11 @@ def present(model: str) -> Path | None:
     return here(weights) if weights else None
 
 
+def exists(model: str) -> bool:
+    """Whether a whisper model is here or can be fetched."""
+    return known(model, Kind.WHISPER) is not None or present(model) is not None
+
+
 def locate(model: str, report: Report = nobody) -> Path:
     """The folder of a whisper model, named or by its path."""
     if folder := present(model):

@@ -25,6 +25,7 @@ from tasks import models
 from tasks.audio import Samples
 from tasks.models import Device, Report, nobody
 from tasks.song import Word
+from tasks.transcribe import languages
 from tasks.transcribe.order import Choice, Offer, order
 from tasks.voice import Span
 
@@ -107,6 +108,15 @@ class Listened:
     heard: Heard
     engine: str
     notes: tuple[str, ...] = ()
+
+
+def check(request: Request, device: Device = "best") -> None:
+    """What no engine can do is said before any work, some of which takes minutes."""
+    if request.language and languages.known(request.language) is None:
+        raise UnknownLanguage(language=request.language)
+    for choice in choices(request, device):
+        if choice.engine is EngineName.WHISPER and choice.model and not models.exists(choice.model):
+            raise UnknownModel(model=choice.model)
 
 
 def listen(

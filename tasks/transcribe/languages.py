@@ -21,7 +21,7 @@ NAMES = {  # ISO 639-1, where there is one
     "as": "assamese", "tt": "tatar", "haw": "hawaiian", "ln": "lingala", "ha": "hausa", "ba": "bashkir",
     "jv": "javanese", "su": "sundanese", "yue": "cantonese",
 }  # fmt: skip
-SAME = {"nb": "no", "fil": "tl"}  # the codes of what they know by another
+SAME = {"nb": "no", "fil": "tl", "jw": "jv"}  # the codes of what they know by another
 
 _CODES = {name: code for code, name in NAMES.items()}
 

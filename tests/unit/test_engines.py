@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from importlib.util import find_spec
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,11 +19,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra import quota
-from infra.errors import TakenOver, TranscriberAway, TranscriberRefused, UserError
+from infra.errors import (
+    MissingFile,
+    TakenOver,
+    TranscriberAway,
+    TranscriberRefused,
+    UnknownLanguage,
+    UnknownModel,
+    UserError,
+)
 from infra.jobs.request import Request
 from infra.settings import settings
 from tasks import transcribe, voice
 from tasks.audio import RATE, Samples, decode
+from tasks.gpu import sing
+from tasks.song import Audio
 from tasks.transcribe import Heard, Listened, Segment, groq, hosted, languages
 from tasks.transcribe.answer import Answer, Nonsense
 from tasks.transcribe.belief import believed
@@ -578,3 +589,22 @@ def test_words_of_several_reels_are_in_order(
     monkeypatch.setattr("tasks.transcribe.openai.SECONDS", 9.0)
     heard = listen(song, model="whisper-1").heard
     assert all(a.end <= b.start + 1e-6 for a, b in pairwise(heard.words))
+
+
+def test_what_no_engine_can_do_is_said_before_the_sound_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GROQ_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    settings.cache_clear()
+    nothing = Audio(tmp_path / "there is no such file", 0.0)
+    for asked, error in (
+        ({"engine": "groq"}, TranscriberRefused),
+        ({"model": "whisper-1"}, TranscriberRefused),
+        ({"model": "nosuch"}, UnknownModel),
+        ({"language": "xq"}, UnknownLanguage),
+    ):
+        with pytest.raises(error):
+            sing(nothing, Request.model_validate({"link": "-", **asked}))
+    with pytest.raises(MissingFile):
+        sing(nothing, Request(link="-"))
