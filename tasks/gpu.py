@@ -65,7 +65,7 @@ def _voice(
     if not separate.wanted(request) or not voice.sung(mix):
         return mix, ()
     separating = partial(report, Stage.SEPARATE)
-    insisted = request.separate is True or request.stems
+    insisted = bool(request.separate or request.stems)
     try:
         with _folder(stems) as folder:
             made = separate.separate(audio, folder, separating, device, insisted=insisted)

@@ -7,7 +7,7 @@ import json
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 PIPELINE_VERSION = 2  # raised when the same audio would now give other words
 
@@ -77,10 +77,16 @@ class Request(BaseModel):
     separate: bool | None = Field(
         default=None, description="whether the voice is separated from the music first; where it can be, if absent"
     )
-    align: bool = Field(default=False, description="whether words are aligned again that have times already")
-    stems: bool = Field(default=False, description="whether the voice and the music are offered as files")
+    align: bool | None = Field(default=None, description="whether words are aligned again that have times already")
+    stems: bool | None = Field(default=None, description="whether the voice and the music are offered as files")
     provider: Provider | None = Field(default=None, description="who does the GPU stage; chosen by history if absent")
     race: int = Field(default=1, ge=1, le=2, description="how many providers do it at once; the first to finish wins")
+
+    @field_validator("align", "stems", mode="after")
+    @classmethod
+    def _not_asked_for(cls, value: bool | None) -> bool | None:
+        """No, which is as good as nothing said: it makes no other song of it."""
+        return value or None
 
     @model_validator(mode="after")
     def _check_stems(self) -> Self:
@@ -92,7 +98,8 @@ class Request(BaseModel):
 
     def fingerprint(self, source: str) -> str:
         """The same for two requests that must give the same result: same source, options, pipeline."""
-        options = self.model_dump(mode="json", exclude=set(HOW))
+        # What is not asked for is left out, so that an option which a later version adds finds earlier results.
+        options = self.model_dump(mode="json", exclude=set(HOW), exclude_none=True)
         text = json.dumps([PIPELINE_VERSION, source, options], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -48,7 +48,7 @@ class Measured:
 def wanted(request: Request) -> bool:
     """Whether the voice is separated: as it was asked for, else where it can be and speed is not all."""
     if request.stems or request.separate is not None:
-        return request.stems or bool(request.separate)
+        return bool(request.stems or request.separate)
     if request.preset is Preset.LOW or find_spec("demucs") is None:
         return False
     return settings().cpu_separation_minutes > 0 or models.device() == "cuda"
