@@ -19,6 +19,7 @@ from tasks.download.ladder import again
 from tasks.download.routes import Route
 
 PATIENCE = 600.0  # seconds to wait for a turn
+LEASE = 60.0  # seconds, the least that Prefect takes, until the turn of a killed download is free again
 
 POOL = Route("download pool", egress="download", means="pool")
 
@@ -43,7 +44,11 @@ def one_of_few(place: str) -> Generator[None]:
             with suppress(EngineAway):
                 made(name)
             try:
-                turn.enter_context(concurrency(name, timeout_seconds=PATIENCE, raise_on_lease_renewal_failure=False))
+                turn.enter_context(
+                    concurrency(
+                        name, timeout_seconds=PATIENCE, lease_duration=LEASE, raise_on_lease_renewal_failure=False
+                    )
+                )
             except AcquireConcurrencySlotTimeoutError:
                 raise DownloadFailed(reason="too many others are downloading from this address.") from None
             except ConcurrencySlotAcquisitionError as error:
