@@ -212,7 +212,6 @@ def test_a_long_prompt_is_no_error(engine: FasterWhisper, vocals: Samples) -> No
 
 
 @with_weights
-@with_weights
 @pytest.mark.skipif(models.device() == "cuda", reason="here is a GPU")
 def test_a_gpu_that_cannot_be_used_leaves_the_song_to_the_cpu(
     engine: FasterWhisper, vocals: Samples, monkeypatch: pytest.MonkeyPatch
@@ -233,6 +232,7 @@ def test_a_gpu_that_cannot_be_used_leaves_the_song_to_the_cpu(
     assert steps[0].endswith("it goes on on the CPU")
 
 
+@with_weights
 @pytest.mark.gpu
 @pytest.mark.skipif(models.device() != "cuda", reason="no GPU")
 def test_a_gpu_hears_what_a_cpu_hears(engine: FasterWhisper, vocals: Samples) -> None:
