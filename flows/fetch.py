@@ -162,7 +162,7 @@ def fetched(run: Run, report: Progress, link: Link, source: str, egress: str) ->
         routes = ways(egress) if link.kind == "youtube" else DIRECTLY
         take = partial(by_route, run, report, link, source)
         try:
-            return climb(routes, take, breakers, partial(run.say, Stage.DOWNLOAD))
+            return climb(routes, take, breakers, partial(run.report, Stage.DOWNLOAD, 0.0, step=True))
         except SiteLimitsUs:
             if run.job.queue is Queue.PEOPLE or not come_back(run, routes):  # people want to know, and may choose
                 raise

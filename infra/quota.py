@@ -9,15 +9,16 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import psycopg
-
-from infra import database
 from infra.errors import DatabaseAway
 from infra.settings import settings
+
+if TYPE_CHECKING:
+    from infra.database import Connection
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -75,7 +76,7 @@ def reserve(engine: str, seconds: float, quota: Quota) -> Ticket | None:
 
     def shared() -> Ticket | None:
         parameters = {"engine": engine, "seconds": seconds, "an_hour": quota.an_hour, "a_day": quota.a_day}
-        with database.connection() as conn, conn.transaction():
+        with _connection() as conn, conn.transaction():
             conn.execute(ALONE, parameters)
             conn.execute(FORGET, parameters)
             row = conn.execute(RESERVE, parameters).fetchone()
@@ -148,19 +149,28 @@ def _shared(ask: Callable[[], T], otherwise: Callable[[], T]) -> T:
     """What the database says; otherwise where there is none, it is away, or it does not know these tables yet."""
     if settings().database_url is None:
         return otherwise()
+    import psycopg
+
     try:
         return ask()
     except (DatabaseAway, psycopg.errors.UndefinedTable):
         return otherwise()
 
 
+def _connection() -> AbstractContextManager[Connection]:
+    """Imported only where there is a database: a far side has not even the packages for one."""
+    from infra import database
+
+    return database.connection()
+
+
 def _write(query: str, **parameters: object) -> None:
-    with database.connection() as conn:
+    with _connection() as conn:
         conn.execute(query.encode(), parameters)
 
 
 def _until(query: str, **parameters: object) -> datetime | None:
-    with database.connection() as conn:
+    with _connection() as conn:
         row = conn.execute(query.encode(), parameters).fetchone()
     return row["until"] if row else None
 

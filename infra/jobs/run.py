@@ -50,13 +50,6 @@ class Run:
         new_step = step or stage is not self._stage
         if not new_step and share < 1 and now - self._last_write < PAUSE:
             return
-        self._show(stage, share, message, new_step=new_step)
-
-    def say(self, stage: Stage, message: str) -> None:
-        """A step of its own within the stage: what a user should find in the log, too."""
-        self._show(stage, 0.0, message, new_step=True)
-
-    def _show(self, stage: Stage, share: float, message: str, *, new_step: bool) -> None:
         steps = [self._step(stage, message)] if new_step else []
         self._last_write = time.monotonic()
         parameters = {"pct": percent(stage, share), "message": message, "stage": stage, "limit": LOG_LIMIT}
