@@ -35,7 +35,7 @@ from tasks.download.ladder import climb
 from tasks.download.routes import DIRECTLY, Route, ladder
 from tasks.remote import modal
 from tasks.song import Audio
-from tasks.transcribe import hosted
+from tasks.transcribe import is_elsewhere
 
 Kept = tuple[str, Audio]  # the key under which audio is kept, and the audio
 
@@ -240,7 +240,7 @@ def ranked(job: Job, minutes: float) -> list[Pick]:
     wanted = job.request.provider
     routes = settings().routes if wanted in (None, *settings().routes) else (wanted, *settings().routes)
     # Stems are too large to come back from elsewhere, and our keys do not go there.
-    if job.request.stems or hosted(job.request):
+    if job.request.stems or is_elsewhere(job.request):
         routes = tuple(route for route in routes if route in HERE) or HERE[:1]
     picks = routing.choose(insist(lambda: routing.records(routes)), minutes, count=len(routes))
     named = [replace(pick, reason=f"{pick.provider}, as it was asked for") for pick in picks if pick.provider == wanted]

@@ -145,7 +145,7 @@ def warm() -> None:
     engine(choices(request, "best")[0], request, nobody).warm()
 
 
-def hosted(request: Request) -> bool:
+def is_elsewhere(request: Request) -> bool:
     """Whether the caller named somebody else's engine, whose key is known to this installation's own machines only."""
     return any(request.engine is engine or request.model in offer.names for engine, offer in _offers().items())
 
