@@ -27,7 +27,8 @@ from flows import many, terminal
 from flows.client import Api
 from flows.doctor import Verdict
 from flows.doctor import prefect as prefect_answers
-from flows.here import chosen_formats, names, requested, taken_along, transcribed, written
+from flows.here import chosen_formats, fitting, names, requested, taken_along, transcribed, written
+from flows.lyrics import lyrics_in
 from flows.service import a_service, check_before_start, running_url
 from infra.errors import UNEXPECTED, BadRequest, UnknownLanguage, UserError
 from infra.folders import writable
@@ -82,6 +83,15 @@ Engine = Annotated[
 ]
 Prompt = Annotated[
     str | None, typer.Option(help="Names and rare words as they are spelt in the song.", show_default=False)
+]
+Lyrics = Annotated[
+    str | None,
+    typer.Option(
+        "--lyrics",
+        metavar="FILE",
+        help="The song's words as a text (- reads them from the input): timed instead of guessed.",
+        show_default=False,
+    ),
 ]
 Separate = Annotated[
     bool | None,
@@ -190,6 +200,7 @@ def submit(
     engine: Engine = None,
     model: Annotated[str | None, typer.Option(help="The engine's model by name; the preset's if absent.")] = None,
     prompt: Prompt = None,
+    lyrics: Lyrics = None,
     separate: Separate = None,
     align: Align = False,
     stems: Stems = False,
@@ -204,10 +215,11 @@ def submit(
     """Send songs to a running service; prints the job of each, or the batch of all."""
     if bool(songs) == (batch is not None):
         raise BadRequest(what="Give links or files, or many of them with --batch.")
+    words = lyrics_in(lyrics, songs=len(songs or ())) if lyrics else None
     service = Api(url or running_url(configured(data)))
     how: dict[str, Any] = {"preset": preset, "language": language, "model": model, "provider": provider}
     how |= {"race": race if race > 1 else None, "engine": engine, "prompt": prompt, "separate": separate}
-    how |= {"align": align or None, "stems": stems or None}
+    how |= {"align": align or None, "stems": stems or None, "lyrics": words}
     if batch is not None:
         many.submit(service, batch, wait=wait, **how)
         return
@@ -238,6 +250,7 @@ def transcribe(
     ] = None,
     preset: Quality = Preset.REGULAR,
     prompt: Prompt = None,
+    lyrics: Lyrics = None,
     separate: Separate = None,
     align: Align = False,
     stems: Stems = False,
@@ -245,6 +258,7 @@ def transcribe(
     """Transcribe here and now, without a server: one file per format in --out, named after the song."""
     formats = chosen_formats(format)
     how = {"engine": engine, "prompt": prompt, "separate": separate, "align": align, "stems": stems}
+    how["lyrics"] = lyrics_in(lyrics, songs=len(songs)) if lyrics else None
     request = requested(language=language, model=model, preset=preset, **how)
     settings()  # what is wrong with them is said before any work
     writable(out)
@@ -262,6 +276,39 @@ def transcribe(
                 terminal.say(str(path))
 
     each(songs, write)
+
+
+@app.command(epilog="Example: yt-lyrics export song.json old.lrc --format srt,ass --out subtitles")
+def export(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Lyrics or subtitles, by any program.")],
+    format: Annotated[str, typer.Option("--format", "-f", help=f"Any of {', '.join(Format)}, separated by commas.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path(),
+    source: Annotated[
+        Format | None,
+        typer.Option("--from", help="What the files are; by name and content if absent.", show_default=False),
+    ] = None,
+) -> None:
+    """Turn lyrics files into other formats: one file per format in --out, named after the first one.
+
+    json holds everything; ttml, elrc, vtt and ass a time for each word; lrc and srt for each line; txt the words alone.
+    What a format cannot hold is said, and no file that is read is written over.
+    """
+    from flows.export import free_name, opened
+
+    formats = chosen_formats(format)
+    writable(out)
+    taken: set[str] = set()
+    inputs = [Path(file).expanduser() for file in files]
+
+    def convert(file: str) -> None:
+        lyrics = opened(file, formats, source)
+        for aside in lyrics.asides(formats):
+            terminal.err.print(Text(terminal.readable(aside)))
+        name = free_name(fitting(Path(file).stem), formats, out, taken, inputs)
+        for path in written(lyrics.song, out, name, formats):
+            terminal.say(str(path))
+
+    each(files, convert)
 
 
 @app.command(epilog="Example: yt-lyrics jobs --status processing")

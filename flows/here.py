@@ -49,11 +49,13 @@ def transcribed(song: str, request: Request, report: Report, stems: Path) -> tup
     from tasks.download import download
     from tasks.download.ladder import NoBreakers, climb
     from tasks.download.routes import DIRECTLY, ladder
+    from tasks.known.lrclib import with_lyrics
 
     if not is_link(song):
         path = file_named(song)
         name = Path(shown(path))
-        heard = gpu.sing(Audio(path=path, duration=0.0, title=str(name)), request, report, stems=stems)
+        audio = with_lyrics(Audio(path=path, duration=0.0, title=str(name)), request, report)
+        heard = gpu.sing(audio, request, report, stems=stems)
         return fitting(name.stem), replace(heard, title=name.stem)
     link = links.parse(song, settings().allowed_hosts)
     with tempfile.TemporaryDirectory(prefix="yt-lyrics-") as folder:
@@ -63,7 +65,7 @@ def transcribed(song: str, request: Request, report: Report, stems: Path) -> tup
             NoBreakers(),
             partial(report, Stage.DOWNLOAD, 0.0),
         )
-        heard = gpu.sing(audio, request, report, stems=stems)
+        heard = gpu.sing(with_lyrics(audio, request, report), request, report, stems=stems)
         return fitting(audio.title or audio.video_id or "song"), heard
 
 

@@ -24,6 +24,7 @@ from infra.jobs.states import Outcome, Status
 from infra.settings import settings
 from infra.storage import here, storage
 from tasks import cache, gpu
+from tasks.known.lrclib import with_lyrics
 from tasks.publish import Published, folder_of, publish, unpublish
 from tasks.song import STEMS, Audio, Song
 
@@ -100,7 +101,7 @@ def sung(run: Run, provider: Provider, report: Progress) -> Song:
 
 def sing(run: Run, provider: Provider, report: Progress) -> Song:
     """Each provider's own imports are made only for its own songs."""
-    audio, request = audio_of(run.job), run.job.request
+    audio, request = with_lyrics(audio_of(run.job), run.job.request, report), run.job.request
     match provider:
         case Provider.CUDA:
             return gpu.sing(audio, request, report, stems=stems_place(run.job))

@@ -11,7 +11,8 @@
     │   ├── NotAudio           ├── NoSound            ├── TooShort         ├── BrokenAudio      ├── MissingFile
     │   ├── UnknownLanguage    ├── UnknownModel       ├── BadRequest       ├── KeyReused        ├── TakenOver
     │   ├── ProviderNotReady   ├── TooLargeToSend     ├── StorageRefused
-    │   ├── TranscriberRefused ├── NotInstalled       └── NotSeparated
+    │   ├── TranscriberRefused ├── NotInstalled       ├── NotSeparated       ├── OtherLyrics
+    │   └── UnreadableLyrics
     └── Passing              trying again later may work
         ├── DownloadFailed
         │   ├── SoundRefused       ├── StillPreparing     └── UnknownFailure
@@ -188,6 +189,10 @@ class MissingFile(Permanent):
     """There is no file {name}."""
 
 
+class UnreadableLyrics(Permanent):
+    """{name} cannot be read as {format}: {reason}."""
+
+
 # --- permanent: requests ----------------------------------------------------------------------
 
 
@@ -257,6 +262,12 @@ class NotInstalled(Permanent):
 
 class NotSeparated(Permanent):
     """The voice was not separated from the music: {reason}."""
+
+
+class OtherLyrics(Permanent):
+    """These lyrics do not fit the song: {heard}."""
+
+    advice = "check that they are this song's, or leave them out"
 
 
 # --- storage ----------------------------------------------------------------------------------

@@ -123,6 +123,10 @@ class Settings(BaseSettings):
     align_repo: Path | None = Field(
         default=None, description="Folder with an alignment model for each language (en, de, …), instead of the hub."
     )
+    lrclib: bool = Field(
+        default=False, description="Whether lyrics are looked up at LRCLIB, by artist and title, where none are given."
+    )
+    lrclib_url: str = Field(default="https://lrclib.net", description="LRCLIB's API.")
     whisper_model: str | None = Field(
         default=None, description="Local whisper model by name or folder, instead of the preset's choice."
     )

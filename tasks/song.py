@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-SHORTEST = 0.01  # seconds that any word counts for
 STEMS = ("vocals.flac", "instrumental.flac")  # the files of a separated song
 
 
@@ -25,6 +24,7 @@ class Word:
 class Line:
     words: tuple[Word, ...]
     joiner: str = " "  # "" for scripts without spaces
+    quality: float | None = None  # 0–1, about the share of it that is right; None where nobody has judged
 
     @property
     def text(self) -> str:
@@ -49,19 +49,11 @@ class Song:
     video_id: str | None = None
     engine: str = ""  # which engine and model sang, e.g. "faster-whisper base"
     notes: tuple[str, ...] = field(default=())  # what a user should know: "instrumental", "times are spread"
+    quality: float | None = None  # as a line's; None without words too
 
     @property
     def words(self) -> tuple[Word, ...]:
         return tuple(word for line in self.lines for word in line.words)
-
-    @property
-    def quality(self) -> float | None:
-        """How sure the engine was of what is sung (0–1): each word counts by its length. None without words."""
-        lengths = [max(word.end - word.start, SHORTEST) for word in self.words]
-        if not lengths:
-            return None
-        heard = sum(word.confidence * length for word, length in zip(self.words, lengths, strict=True))
-        return min(1.0, max(0.0, heard / sum(lengths)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +72,4 @@ class Audio:
     video_id: str | None = None
     thumbnail: str | None = None  # its address
     chapters: tuple[Chapter, ...] = ()
+    lyrics: str | None = None  # that somebody else has of it, where nobody gave any

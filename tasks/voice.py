@@ -1,7 +1,7 @@
 """Where a signal sings: by its own loudness, without a model, and how much a speech detector hears of it.
 
 The gate is made for a voice by itself, where it beats every speech detector: those hold long notes for music. Over a
-mix it finds the places to cut and the silence, no more; there the words' own credit decides (`tasks/transcribe`).
+mix it finds the places to cut and the silence, no more: where somebody sings there, a network hears (`tasks/singing`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ OVER_FLOOR = 6.0  # dB over the noise floor where singing begins
 HYSTERESIS = 6.0  # dB under its beginning where singing ends
 MUSIC_RANGE = 20.0  # dB between floor and loud passages; where it is less, something plays all the time
 
+EVEN = 0.5  # likelihood over which somebody sings
+
 BREATH = 0.3  # seconds; a shorter gap is within a phrase
 BLIP = 0.1  # seconds; anything shorter is no phrase
 MARGIN = 0.2  # seconds around a phrase: consonants are quieter than vowels
@@ -34,8 +36,9 @@ MARGIN = 0.2  # seconds around a phrase: consonants are quieter than vowels
 SOFT = 20.0  # dB under its loud passages where a voice sounds no more, though it may sing
 STOP = 0.1  # seconds; a shorter silence is a consonant
 CONSONANT = 0.03  # seconds around what sounds
+SYLLABLE = 0.1  # seconds of a word, the shortest that may be all of it
 
-PAUSE = 1.0  # seconds; a longer gap ends a window
+PAUSE = 3.0  # seconds; a longer gap ends a window: whisper hears a line better between others
 WINDOW = 29.0  # seconds at most: whisper hears 30 at a time
 QUIETER = 12.0  # dB under the usual level, where a window may be cut
 CUT_AFTER = 15.0  # seconds at least before a window is cut
@@ -62,6 +65,22 @@ def sung(samples: Samples) -> tuple[Span, ...]:
     if not len(level) or level.max() < SILENCE:
         return ()
     return _phrases(_above(level, *_gate(level)), samples.duration, BREATH, BLIP, MARGIN)
+
+
+def drowned(samples: Samples) -> bool:
+    """Whether something plays all the time, so that loudness says nothing of singing."""
+    level = _loudness(samples)
+    return bool(len(level)) and _quiet_to_loud(level) < MUSIC_RANGE
+
+
+def likely(chances: NDArray[np.float32], duration: float) -> tuple[Span, ...]:
+    """The phrases by the likelihood of singing in each FRAME."""
+    return _phrases(_smooth(chances, BREATH) > EVEN, duration, BREATH, BLIP, MARGIN)
+
+
+def likely_sounding(chances: NDArray[np.float32], duration: float) -> tuple[Span, ...]:
+    """The same without the pauses in them."""
+    return _phrases(_smooth(chances, STOP) > EVEN, duration, STOP, STOP, CONSONANT)
 
 
 def sounding(samples: Samples) -> tuple[Span, ...]:
@@ -130,10 +149,12 @@ def _stretches(frames: int, spans: Sequence[Span] | None) -> Iterator[tuple[int,
 
 
 def _nearest(word: Word, spans: Sequence[Span]) -> Span | None:
-    """The span that holds most of the word: one that was drawn over a pause is sung on one side of it."""
+    """The span that a word is sung in: engines draw a word over the pause before it, so the last one that fits."""
     first = bisect_right(spans, word.start, key=lambda span: span.end)
-    touched = takewhile(lambda span: span.start < word.end, islice(spans, first, None))
-    return max(touched, key=lambda span: min(span.end, word.end) - max(span.start, word.start), default=None)
+    touched = list(takewhile(lambda span: span.start < word.end, islice(spans, first, None)))
+    shares = [min(span.end, word.end) - max(span.start, word.start) for span in touched]
+    fitting = [span for span, share in zip(touched, shares, strict=True) if share >= SYLLABLE]
+    return fitting[-1] if fitting else max(touched, key=lambda span: shares[touched.index(span)], default=None)
 
 
 def _cut(word: Word, span: Span) -> Word:
@@ -158,6 +179,17 @@ def _gate(level: NDArray[np.float64]) -> tuple[float, float]:
         return begin, begin - HYSTERESIS
     begin = max(loud - VOICE_RANGE, floor + OVER_FLOOR, SILENCE)
     return begin, max(begin - HYSTERESIS, floor + OVER_FLOOR / 2)
+
+
+def _quiet_to_loud(level: NDArray[np.float64]) -> float:
+    floor, loud = np.percentile(level, (FLOOR_PERCENTILE, LOUD_PERCENTILE))
+    return float(loud - floor)
+
+
+def _smooth(chances: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
+    frames = round(seconds / FRAME)
+    mean = np.full(frames, 1 / frames, np.float32)
+    return np.convolve(chances, mean)[frames // 2 :][: len(chances)].astype(np.float32)
 
 
 def _above(level: NDArray[np.float64], begin: float, end: float) -> NDArray[np.bool_]:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 
-import jiwer
-
+from benchmarks import score
 from tasks.song import Song
 from tests.running import DEMO
 
 TRUTH = json.loads((DEMO / "harbor-light.json").read_text())
-MARGIN = 0.5  # seconds by which instrumental parts are shrunk, for nobody knows where a word ends
+MARGIN = score.MARGIN
 
 
 def plain(text: str) -> str:
-    return " ".join(re.sub(r"[^\w\s']", " ", text.lower().replace("’", "'")).split())
+    return " ".join(score.plain(text))
 
 
 def error_rate(song: Song) -> float:
-    truth = " ".join(line["text"] for line in TRUTH["lines"])
-    return jiwer.wer(plain(truth), plain(" ".join(word.text for word in song.words)))
+    return score.score(score.from_song(song), score.from_document(TRUTH)).error_rate
 
 
 def invented(song: Song) -> list[str]:
     """The words in the truth's instrumental parts."""
-    parts = [
-        (part["start"] + MARGIN * (part["start"] > 0), part["end"] - MARGIN * (part["end"] < TRUTH["duration"]))
-        for part in TRUTH["instrumental"]
-    ]
-    return [w.text for w in song.words if any(a < (w.start + w.end) / 2 < b for a, b in parts)]
+    return score.invented(score.from_song(song), score.from_document(TRUTH))

@@ -54,6 +54,8 @@ async def create(http: HttpRequest) -> JSONResponse:
 
 
 def submit(http: HttpRequest, asked: Mapping[str, Any]) -> JSONResponse:
+    if asked.get("lyrics"):
+        raise BadRequest(what="lyrics: they are one song's; a batch takes none.")
     texts, playlist = texts_of(asked)
     if playlist is None:
         return submit_links(http, texts, asked)

@@ -9,7 +9,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-PIPELINE_VERSION = 2  # raised when the same audio would now give other words
+PIPELINE_VERSION = 3  # raised when the same audio would now give other words
 
 
 class Preset(StrEnum):
@@ -25,6 +25,7 @@ class Format(StrEnum):
     ELRC = "elrc"  # LRC with a time for each word
     VTT = "vtt"
     ASS = "ass"
+    TTML = "ttml"
     TXT = "txt"
 
 
@@ -56,6 +57,8 @@ class Queue(StrEnum):
     NIGHTLY = "nightly"
 
 
+LONGEST_LYRICS = 20_000  # characters; a long rap has half of them
+
 HOW = frozenset({"link", "provider", "race"})  # what a request says of the way, not of the words
 
 
@@ -74,6 +77,9 @@ class Request(BaseModel):
     prompt: str | None = Field(
         default=None, max_length=800, description="names and words as they are spelt in the song"
     )
+    lyrics: str | None = Field(
+        default=None, max_length=LONGEST_LYRICS, description="the song's words, line by line: timed instead of guessed"
+    )
     separate: bool | None = Field(
         default=None, description="whether the voice is separated from the music first; where it can be, if absent"
     )
@@ -87,6 +93,11 @@ class Request(BaseModel):
     def _not_asked_for(cls, value: bool | None) -> bool | None:
         """No, which is as good as nothing said: it makes no other song of it."""
         return value or None
+
+    @field_validator("lyrics", mode="after")
+    @classmethod
+    def _nothing_written(cls, value: str | None) -> str | None:
+        return value if value and value.strip() else None
 
     @model_validator(mode="after")
     def _check_stems(self) -> Self:

@@ -7,7 +7,14 @@ from pathlib import PurePosixPath
 
 from infra.errors import MissingFile
 
-TEXTS = {".json": "application/json", ".lrc": "text/plain", ".ass": "text/plain", ".srt": "application/x-subrip"}
+TEXTS = {
+    ".json": "application/json",
+    ".srt": "application/x-subrip",
+    ".lrc": "text/plain",
+    ".elrc": "text/plain",
+    ".ass": "text/plain",
+    ".ttml": "text/plain",  # as what it is, XML, a browser would run scripts in a file that only bears its name
+}
 ANYTHING = "application/octet-stream"
 
 

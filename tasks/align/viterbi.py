@@ -31,18 +31,24 @@ class Found:
 
 
 def align(
-    logs: Floats, letters: Places, firsts: Places, lasts: Places, meanwhile: Callable[[], None] = lambda: None
+    logs: Floats,
+    letters: Places,
+    firsts: Places,
+    lasts: Places,
+    meanwhile: Callable[[], None] = lambda: None,
+    blanks: Places | int = BLANK,
 ) -> Found | None:
     """Where the letters (columns of `logs`) are sung, each from its first frame to before its last.
 
-    Both bounds must rise with the letters. None where no way keeps to them.
+    Both bounds must rise with the letters. None where no way keeps to them. `blanks` are the columns of what is
+    before each letter and after the last one, where that is not the same everywhere.
     """
-    path = _path(_lattice(logs, letters, firsts, lasts), len(logs), meanwhile)
+    path = _path(_lattice(logs, letters, firsts, lasts, blanks), len(logs), meanwhile)
     if path is None:
         return None
     own = 2 * np.arange(len(letters)) + 1
     begins, ends = np.searchsorted(path, own, "left"), np.searchsorted(path, own, "right")
-    chosen = np.exp(logs[np.arange(len(path)), _columns(letters)[path]].astype(np.float64))
+    chosen = np.exp(logs[np.arange(len(path)), _columns(letters, blanks)[path]].astype(np.float64))
     total = np.concatenate(([0.0], np.cumsum(chosen)))
     return Found(begins, ends, (total[ends] - total[begins]) / (ends - begins))
 
@@ -71,9 +77,9 @@ class _Lattice:
         return score, steps
 
 
-def _lattice(logs: Floats, letters: Places, firsts: Places, lasts: Places) -> _Lattice:
+def _lattice(logs: Floats, letters: Places, firsts: Places, lasts: Places, blanks: Places | int = BLANK) -> _Lattice:
     frames = np.arange(len(logs))
-    columns = _columns(letters)
+    columns = _columns(letters, blanks)
     skips = np.zeros(len(columns), bool)
     skips[1] = True  # the first letter needs no blank before it
     skips[3::2] = letters[1:] != letters[:-1]
@@ -82,8 +88,9 @@ def _lattice(logs: Floats, letters: Places, firsts: Places, lasts: Places) -> _L
     return _Lattice(logs, columns, skips, lows, np.maximum(highs, lows + 1))
 
 
-def _columns(letters: Places) -> Places:
-    columns = np.full(2 * len(letters) + 1, BLANK)
+def _columns(letters: Places, blanks: Places | int) -> Places:
+    columns = np.empty(2 * len(letters) + 1, np.intp)
+    columns[::2] = blanks
     columns[1::2] = letters
     return columns
 

@@ -1,7 +1,8 @@
 """What travels between a run and the far side, in plain values that JSON holds; of a video's sound, see sound.py.
 
-An order: `token`, `provider`, `pipeline`, `request`, `suffix`, `title`, and the sound: `audio` (bytes, or the same in
-base64) or `audioUrl`. News: `stage`, `share`, `message`; from workers of the system before this one a bare 0–100.
+An order: `token`, `provider`, `pipeline`, `request`, `suffix`, `title`, `lyrics` (found for it), and the sound:
+`audio` (bytes, or the same in base64) or `audioUrl`. News: `stage`, `share`, `message`; from workers of the system
+before this one a bare 0–100.
 An answer: the contract's document, or `error` (a sentence) with `kind`, `name` and `fields`, from which the same error
 is made here.
 """
@@ -20,6 +21,7 @@ from infra.errors import BadRequest, ProviderFailed, UserError
 from infra.jobs.request import HOW, PIPELINE_VERSION, Format, Request
 from infra.jobs.stages import SHARES, Stage
 from tasks.lines import break_lines, in_order
+from tasks.quality import judged
 from tasks.render import document, read
 from tasks.song import Audio, Song
 
@@ -39,12 +41,13 @@ def order(audio: Audio, request: Request, provider: str) -> Order:
     with audio.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {
-        "token": request.fingerprint(digest),
+        "token": request.fingerprint(f"{digest} {audio.lyrics}" if audio.lyrics else digest),
         "provider": provider,
         "pipeline": PIPELINE_VERSION,
         "request": {"link": "-"} | request.model_dump(mode="json", exclude=set(HOW), exclude_defaults=True),
         "suffix": audio.path.suffix,
         "title": audio.title,
+        **({"lyrics": audio.lyrics} if audio.lyrics else {}),
     }
 
 
@@ -102,7 +105,7 @@ def song(answer: Any, audio: Audio, provider: str) -> Song:
         heard = read(json.dumps(answer, allow_nan=False), Format.JSON)
         if "lines" not in answer:
             words = in_order(heard.words, heard.duration or audio.duration)
-            heard = replace(heard, lines=break_lines(words, heard.language))
+            heard = judged(replace(heard, lines=break_lines(words, heard.language)))
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ProviderFailed(provider=provider, reason="its answer cannot be read") from error
     duration = heard.duration or audio.duration or max((word.end for word in heard.words), default=0.0)

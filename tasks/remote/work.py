@@ -94,7 +94,11 @@ def _sing(order: Mapping[str, Any], tell: Tell) -> Any:
     with tempfile.TemporaryDirectory(prefix="ytl-") as folder:
         path = Path(folder) / f"audio{Path('x' + str(order.get('suffix') or '')).suffix}"
         path.write_bytes(sound)
-        return gpu.sing(Audio(path, 0.0, title=order.get("title") or "the audio"), request, _telling(tell))
+        return gpu.sing(
+            Audio(path, 0.0, title=order.get("title") or "the audio", lyrics=order.get("lyrics")),
+            request,
+            _telling(tell),
+        )
 
 
 def _sound(order: Mapping[str, Any]) -> bytes:

@@ -21,6 +21,7 @@ SPOKEN_SHARE = 0.01  # of what is sung
 SPOKEN_SECONDS = 0.5  # at least, in a song
 SEGMENT_SECONDS = 0.25  # in a segment that is doubted otherwise
 
+FEEBLE = 0.1  # mean likelihood of a segment's words, that even a song drowned in its band exceeds
 POOR = -1.0  # mean log-likelihood of a segment's tokens; whisper itself calls less a failure, yet returns it
 LOOPING = 2.4  # how far a text can be compressed; the same
 BRACKETED = re.compile(r"\[.*]|\(.*\)|\*.*\*")  # what subtitles say about the sound
@@ -28,15 +29,17 @@ BRACKETED = re.compile(r"\[.*]|\(.*\)|\*.*\*")  # what subtitles say about the s
 STOCK = frozenset({"you", "bye", "thank you", "thank you very much", "thanks for watching", "thank you for watching"})
 
 
-def believed(segment: Segment, speech: NDArray[np.float32]) -> bool:
-    """Is this sung, and not a guess, "[Music]" or "Thank you."? A voice that Silero hears speaks for any of them."""
+def believed(segment: Segment, voice: float) -> bool:
+    """Is this sung, and not a guess, "[Music]" or "Thank you."? Seconds of voice heard there speak for any of them."""
+    if segment.words and sum(word.confidence for word in segment.words) < FEEBLE * len(segment.words):
+        return False
     doubtful = (
         (segment.avg_logprob is not None and segment.avg_logprob <= POOR)
         or (segment.compression_ratio is not None and segment.compression_ratio > LOOPING)
         or BRACKETED.fullmatch(segment.text)
         or segment.text.lower().strip(" .!") in STOCK
     )
-    return not doubtful or voiced(speech, Span(segment.start, segment.end)) >= SEGMENT_SECONDS
+    return not doubtful or voice >= SEGMENT_SECONDS
 
 
 def spoken(speech: NDArray[np.float32], spans: Sequence[Span]) -> bool:

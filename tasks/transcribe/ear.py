@@ -12,13 +12,14 @@ repeats lines of songs. Nothing is drawn by lot, so the same sound has the same 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.lines import UNSPACED
 from tasks.song import Word
 from tasks.transcribe.belief import LOOPING, POOR
 
@@ -31,9 +32,11 @@ FRAMES = 3000  # of the spectrogram, 100 in a second: what the models were train
 SILENCE = 200  # frames after a sound, by which whisper knows that it ends; without them it makes up words
 LEAST = 1000  # frames; a shorter sound gets more silence, which costs next to nothing
 BEAM = 5
+LONG = 0.6  # how far a text pays for its length: 0 likes loops, 1 likes gaps
 BEFORE, AFTER = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # signs that belong to the next word, and to the one before
 
 Sound = NDArray[np.float32]
+Features = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,17 @@ class Text:
     compression_ratio: float
 
     @property
+    def length(self) -> int:
+        return len(self.tokens) + 1
+
+    @property
     def failed(self) -> bool:
         """By whisper's own measures."""
         return self.avg_logprob <= POOR or self.compression_ratio > LOOPING
+
+
+def _nothing() -> Features:
+    return np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,9 @@ class Sung:
 
     text: Text
     words: tuple[Word, ...]  # timed from the sound's begin; with the space before, where there is one
+    features: Features = field(
+        default_factory=_nothing
+    )  # what the encoder made of it, a row for each fiftieth of a second
 
 
 @dataclass(frozen=True)
@@ -65,27 +79,28 @@ class Ear:
     language: str = "en"  # as whisper calls it
     prompt: str | None = None
 
-    def languages(self, sound: Sound, *, clear: bool) -> dict[str, float]:
+    def languages(self, sound: Sound, *, clear: bool) -> tuple[dict[str, float], Features]:
         """The likelihood of each language. Where no voice is clear, whisper has doubts only in all of its frames."""
-        found = self.whisper.model.detect_language(self._encoded([sound], 0 if clear else FRAMES))[0]
-        return {token.strip("<|>"): float(likelihood) for token, likelihood in found}
+        encoded = self._encoded([sound], 0 if clear else FRAMES)
+        found = self.whisper.model.detect_language(encoded)[0]
+        return {token.strip("<|>"): float(likelihood) for token, likelihood in found}, _rows(encoded)[0]
+
+    def features(self, sound: Sound) -> Features:
+        """What the encoder makes of the sound: a row for each fiftieth of a second."""
+        return _rows(self._encoded([sound]))[0]
 
     def sung(self, sounds: Sequence[Sound]) -> list[Sung]:
         """The words of several sounds at a time."""
-        encoded = self._encoded(sounds)
-        texts = self._texts(encoded, len(sounds), timed=False)
-        words = self._words(encoded, texts, sounds)
-        return [
-            self._again(sound, text) if text.failed else Sung(text, timed)
-            for sound, text, timed in zip(sounds, texts, words, strict=True)
-        ]
+        return self._sung(sounds, self._encoded(sounds), timed=False)
 
-    def _again(self, sound: Sound, first: Text) -> Sung:
-        """A sound that whisper failed at is heard once more, the way whisper was trained to hear."""
-        encoded = self._encoded([sound], FRAMES)
-        [second] = self._texts(encoded, 1, timed=True)
-        better = min(first, second, key=lambda text: (text.compression_ratio > LOOPING, -text.avg_logprob))
-        return Sung(better, self._words(encoded, [better], [sound])[0])
+    def again(self, sound: Sound) -> Sung:
+        """A sound that whisper failed at, heard once more, the way whisper was trained to hear."""
+        return self._sung([sound], self._encoded([sound], FRAMES), timed=True)[0]
+
+    def _sung(self, sounds: Sequence[Sound], encoded: StorageView, *, timed: bool) -> list[Sung]:
+        texts = self._texts(encoded, len(sounds), timed=timed)
+        words = self._words(encoded, texts, sounds)
+        return [Sung(*each) for each in zip(texts, words, _rows(encoded), strict=True)]
 
     def _encoded(self, sounds: Sequence[Sound], frames: int = 0) -> StorageView:
         from faster_whisper.audio import pad_or_trim
@@ -100,6 +115,7 @@ class Ear:
             encoded,
             [self._start(timed)] * count,
             beam_size=BEAM,
+            num_hypotheses=BEAM,
             max_length=self.whisper.max_length,
             return_scores=True,
             return_no_speech_prob=True,
@@ -108,16 +124,19 @@ class Ear:
         return [self._text(result) for result in results]
 
     def _text(self, result: Any) -> Text:
+        """The best of the texts: whisper itself takes the one whose mean token is likeliest, and so likes long ones."""
+        texts = [
+            self._candidate(tokens, float(score), float(result.no_speech_prob))
+            for tokens, score in zip(result.sequences_ids, result.scores, strict=True)
+        ]
+        return max(texts, key=lambda text: (text.compression_ratio <= LOOPING, text.avg_logprob * text.length**LONG))
+
+    def _candidate(self, every: Sequence[int], score: float, no_speech_prob: float) -> Text:
         from faster_whisper.transcribe import get_compression_ratio
 
-        every = result.sequences_ids[0]
         tokens = tuple(token for token in every if token < self._tokenizer.eot)
-        return Text(
-            tokens,
-            float(result.scores[0] * len(every) / (len(every) + 1)),
-            float(result.no_speech_prob),
-            float(get_compression_ratio(self._tokenizer.decode(list(tokens)))),
-        )
+        ratio = float(get_compression_ratio(self._tokenizer.decode(list(tokens))))
+        return Text(tokens, score * len(every) / (len(every) + 1), no_speech_prob, ratio)
 
     def _words(self, encoded: StorageView, texts: Sequence[Text], sounds: Sequence[Sound]) -> list[tuple[Word, ...]]:
         segments: list[list[dict[str, Any]]] = [
@@ -126,7 +145,20 @@ class Ear:
         ]
         frames = [round(self._seconds(sound) * self.whisper.frames_per_second) for sound in sounds]
         self.whisper.add_word_timestamps(segments, self._tokenizer, encoded, frames, BEFORE, AFTER, 0.0)  # pyright: ignore[reportArgumentType]
-        return [tuple(_word(word) for word in segment["words"]) for [segment] in segments]
+        return [self._whole([_word(word) for word in segment["words"]]) for [segment] in segments]
+
+    def _whole(self, words: Sequence[Word]) -> tuple[Word, ...]:
+        """The words as they are written: "C" and "'est" are one, for no space is between them."""
+        if self.language in UNSPACED:
+            return tuple(words)
+        whole: list[Word] = []
+        for word in words:
+            if whole and word.text[:1] != " ":
+                before = whole.pop()
+                sure = min(before.confidence, word.confidence)
+                word = replace(before, text=before.text + word.text, end=word.end, confidence=sure)
+            whole.append(word)
+        return tuple(whole)
 
     def _seconds(self, sound: Sound) -> float:
         return len(sound) / self.whisper.feature_extractor.sampling_rate
@@ -147,6 +179,12 @@ class Ear:
         from faster_whisper.transcribe import get_suppressed_tokens
 
         return list(get_suppressed_tokens(self._tokenizer, [-1]) or ())  # pyright: ignore[reportArgumentType]
+
+
+def _rows(encoded: StorageView) -> Features:
+    from ctranslate2 import Device
+
+    return np.asarray(encoded.to_device(Device.cpu) if encoded.device == "cuda" else encoded, np.float32)
 
 
 def _word(word: dict[str, Any]) -> Word:

@@ -28,7 +28,7 @@ from tasks.audio import Samples, clock
 from tasks.models import Report
 from tasks.transcribe import Heard, Segment, languages
 from tasks.transcribe.answer import Answer, Nonsense
-from tasks.transcribe.belief import believed, spoken
+from tasks.transcribe.belief import believed, spoken, voiced
 from tasks.transcribe.order import Offer
 from tasks.transcribe.reel import Reel, flac, halves, reels
 from tasks.voice import Span
@@ -169,7 +169,9 @@ class Hosted:
             segments = answer.segments_of(reel, models.offset(self.model))
             if not segments and spoken(speech, reel.spans):
                 raise self._away("it heard nothing where somebody sings")
-            found += [segment for segment in segments if believed(segment, speech)]
+            found += [
+                segment for segment in segments if believed(segment, voiced(speech, Span(segment.start, segment.end)))
+            ]
             code = code or languages.code(answer.language)
             done += reel.seconds
         return Heard(tuple(found), (language or code) if found else None)

@@ -22,14 +22,15 @@ from numpy.typing import NDArray
 
 from infra.errors import BadRequest, UnknownLanguage
 from infra.jobs.request import Request
-from tasks import models, voice
+from tasks import letters, models, voice
 from tasks.audio import RATE, Samples, clock
 from tasks.models import Device, Report
 from tasks.song import Word
 from tasks.transcribe import Heard, Segment
-from tasks.transcribe.belief import FAINT, believed, spoken
+from tasks.transcribe.belief import FAINT, LOOPING, believed, spoken, voiced
 from tasks.transcribe.ear import Ear, Sung
 from tasks.transcribe.reel import reels
+from tasks.transcribe.sounding import Sounding, heard_in
 from tasks.voice import Span
 
 if TYPE_CHECKING:
@@ -48,6 +49,20 @@ CLEAR = 10.0  # seconds of heard voice in which the language is clear
 AROUND = 0.5  # seconds kept around a heard voice
 VOTES = 4  # windows asked for the language where little of the voice is heard
 CERTAIN = 0.5  # mean likelihood of a language; most songs at 0 dB reach it, most instrumentals do not
+# Languages that whisper learned from a thousand hours and more. What it takes for Latin, Welsh or Hawaiian is mostly
+# one of these, sung.
+COMMON = (
+    "ar bg ca cs da de el en es fi fr he hi hr hu id it ja ko lt ms nl no pl pt ro ru sv ta th tr uk ur vi zh"  # ISO
+)
+RARELY = 0.1
+VOICED = 0.1  # share of the sound in which letters are heard; the same
+VOICELESS = 0.3  # seconds of voice, under which a piece is not worth hearing
+
+SPARSE = 0.7  # words for each second of voice; where fewer are heard, some are missing
+MORE = 1.15  # times as many words, for which a second hearing is believed
+SPLIT = 8.0  # seconds, from which a piece that whisper fails at twice is heard in halves …
+LEAST = 2.0  # … that have so many at least
+FASTEST = 6.0  # words for each second of voice, that no rapper sings
 
 PAUSE = 0.3  # seconds between two words that ends a segment
 SIGNS = " ♪♫"  # around a word
@@ -74,6 +89,10 @@ class FasterWhisper:
             self._loaded()
         voice.speech(Samples(np.zeros(voice.SPEECH_FRAME, np.float32)))
 
+    def ear(self) -> Ear:
+        """The model for whoever wants to hear something else than words with it."""
+        return Ear(self._loaded())
+
     def listen(
         self,
         samples: Samples,
@@ -99,40 +118,60 @@ class FasterWhisper:
         report(0.0, f"Loading the model {Path(self.model).name}")
         whisper = self._loaded()
         language = _known(language, whisper, self.model)
-        pieces = list(_pieces(samples, windows))
         speech = voice.speech(samples, windows, partial(report, 0.0, "Listening for singing"))
         clearly = spoken(speech, windows)
         if len(whisper.supported_languages) > 1 and not (language and clearly):
-            guess, likelihood = _language(Ear(whisper), samples, windows, speech)
-            if not clearly and likelihood < CERTAIN:
+            guess = _language(Ear(whisper), samples, windows, speech, by_letters=self._has_letters)
+            if not clearly and not guess.sings:
                 return Heard((), None)
-            language = language or guess
+            language = language or guess.language
         language = language or "en"
-        segments = self._segments(Ear(whisper, language, prompt), samples, pieces, report)
-        sung = tuple(segment for segment in segments if believed(segment, speech))
+        sung = self._segments(Ear(whisper, language, prompt), samples, windows, speech, report)
         return Heard(sung, WHISPER_TO_ISO.get(language, language) if sung else None)
 
-    def _segments(self, ear: Ear, samples: Samples, pieces: Sequence[Piece], report: Report) -> list[Segment]:
-        """What is heard in the pieces, in the order of the song."""
+    def _segments(
+        self, ear: Ear, samples: Samples, windows: Sequence[Span], speech: NDArray[np.float32], report: Report
+    ) -> tuple[Segment, ...]:
+        """What is heard in the windows and believed, in the order of the song."""
+        pieces = list(_pieces(samples, windows))
         size = BATCH if self._on == "cuda" else 1
         batches = [pieces[i : i + size] for i in range(0, len(pieces), size)]
         total = sum(piece.own.length for piece in pieces)
-        sounding = voice.sounding(samples)
         offset = models.offset(self.model)
+        loud = () if self._has_letters else voice.sounding(samples)
+
+        def sounding(piece: Piece, sung: Sung) -> Sounding:
+            if self._has_letters:
+                return heard_in(sung.features, piece.heard)
+            return Sounding(piece.heard, loud)
 
         def hear(batch: Sequence[Piece]) -> list[Segment]:
-            heard = ear.sung([samples.between(piece.heard.start, piece.heard.end) for piece in batch])
-            return [
-                segment
-                for piece, sung in zip(batch, heard, strict=True)
-                for segment in _spoken_in(sung, voice.tightened(piece.words(sung, offset), sounding))
-            ]
+            sounds = [samples.between(piece.heard.start, piece.heard.end) for piece in batch]
+            found: list[Segment] = []
+            for piece, sound, sung in zip(batch, sounds, ear.sung(sounds), strict=True):
+                own = sounding(piece, sung)
+                if own.seconds < VOICELESS:
+                    continue
+                best = _better(sung, partial(ear.again, sound), own.seconds)
+                if (best.text.failed or not best.words) and piece.heard.length >= SPLIT:
+                    for half in _halves(piece, own.spans):
+                        found += hear([half])
+                    continue
+                for segment in _spoken_in(best, own.timed(piece.words(best, offset))):
+                    there = Span(segment.start, segment.end)
+                    if believed(segment, own.within(there) if self._has_letters else voiced(speech, there)):
+                        found.append(segment)
+            return found
 
         def say(done: Sequence[Sequence[Piece]]) -> None:
             share = sum(piece.own.length for batch in done for piece in batch) / total
             report(share, f"Listening: {clock(share * samples.duration)} of {clock(samples.duration)}")
 
-        return [segment for found in _in_threads(hear, batches, self._workers, say) for segment in found]
+        return tuple(segment for found in _in_threads(hear, batches, self._workers, say) for segment in found)
+
+    @property
+    def _has_letters(self) -> bool:
+        return Path(self.model).name == letters.MODEL
 
     def _loaded(self) -> WhisperModel:
         """The model, kept for later songs of this process."""
@@ -177,18 +216,38 @@ def _known(language: str | None, whisper: WhisperModel, model: str) -> str | Non
     raise UnknownLanguage(language=language)
 
 
-def _language(ear: Ear, samples: Samples, windows: Sequence[Span], speech: NDArray[np.float32]) -> tuple[str, float]:
-    """The language of the singing and its likelihood: of the voice that is clearly heard, or by vote of the windows."""
-    voiced = _voiced(samples, speech)
+@dataclass(frozen=True, slots=True)
+class Guess:
+    language: str
+    likelihood: float
+    voice: float  # share of the sound, as far as letters tell
+
+    @property
+    def sings(self) -> bool:
+        return self.likelihood >= CERTAIN or self.voice >= VOICED
+
+
+def _language(
+    ear: Ear, samples: Samples, windows: Sequence[Span], speech: NDArray[np.float32], *, by_letters: bool
+) -> Guess:
+    """The language of the singing: of the voice that is clearly heard, or by vote of the windows."""
+    heard = _voiced(samples, speech)
     longest = sorted(windows, key=lambda window: window.length, reverse=True)[:VOTES]
-    clear = len(voiced) >= CLEAR * RATE
-    parts = [voiced[: round(EXCERPT * RATE)]] if clear else [samples.between(w.start, w.end) for w in longest]
+    clear = len(heard) >= CLEAR * RATE
+    parts = [heard[: round(EXCERPT * RATE)]] if clear else [samples.between(w.start, w.end) for w in longest]
+    total = sum(map(len, parts))
     likelihoods: dict[str, float] = {}
-    for part in parts:
-        for language, likelihood in ear.languages(part[: WHOLE * RATE], clear=clear).items():
-            likelihoods[language] = likelihoods.get(language, 0.0) + likelihood * len(part)
-    best = max(likelihoods, key=lambda language: likelihoods[language])
-    return best, likelihoods[best] / sum(len(part) for part in parts)
+    voice = 0.0
+    for part in (part[: WHOLE * RATE] for part in parts):
+        languages, features = ear.languages(part, clear=clear)
+        for language, likelihood in languages.items():
+            likelihoods[language] = likelihoods.get(language, 0.0) + likelihood * len(part) / total
+        if by_letters:
+            voice += heard_in(features, Span(0.0, len(part) / RATE)).seconds * RATE / total
+    best = max(
+        likelihoods, key=lambda language: likelihoods[language] * (1.0 if language in COMMON.split() else RARELY)
+    )
+    return Guess(best, likelihoods[best], voice)
 
 
 def _voiced(samples: Samples, speech: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -226,6 +285,34 @@ def _pieces(samples: Samples, windows: Sequence[Span]) -> Iterator[Piece]:
             continue
         for own in (span for reel in reels(samples, [window], CUT) for span in reel.spans):
             yield Piece(Span(max(own.start - BEYOND, window.start), min(own.end + BEYOND, window.end)), own)
+
+
+def _halves(piece: Piece, spans: Sequence[Span]) -> tuple[Piece, Piece]:
+    """A piece in two, cut at the pause that is nearest to its middle."""
+    heard, own = piece.heard, piece.own
+    middle = (own.start + own.end) / 2
+    pauses = [(a.end + b.start) / 2 for a, b in pairwise(spans)]
+    inner = [pause for pause in pauses if own.start + LEAST < pause < own.end - LEAST]
+    cut = min(inner, key=lambda pause: abs(pause - middle), default=middle)
+    return Piece(Span(heard.start, cut), Span(own.start, cut)), Piece(Span(cut, heard.end), Span(cut, own.end))
+
+
+def _better(first: Sung, again: Callable[[], Sung], voiced: float) -> Sung:
+    """What was heard; where that cannot be all, or right, what is heard the second time, if that is better."""
+    if not first.text.failed and _plausible(first, voiced) and len(first.words) >= SPARSE * voiced:
+        return first
+    second = again()
+    both = [sung for sung in (first, second) if _plausible(sung, voiced)]
+    if len(both) < 2:
+        return both[0] if both else replace(first, words=())
+    if first.text.failed or second.text.failed:
+        return max(both, key=lambda sung: (not sung.text.failed, sung.text.avg_logprob))
+    return second if len(second.words) > MORE * len(first.words) else first
+
+
+def _plausible(sung: Sung, voiced: float) -> bool:
+    """Whether a mouth can sing it in that time, and it is no loop."""
+    return len(sung.words) <= FASTEST * max(voiced, 1.0) and sung.text.compression_ratio <= LOOPING
 
 
 def _spoken_in(sung: Sung, words: Sequence[Word]) -> list[Segment]:

@@ -222,26 +222,13 @@ def test_a_server_that_goes_away_does_not_lose_the_job(sung: Visit, visit: Visit
 def test_every_script_keeps_its_own_shape_and_no_text_becomes_markup(visit: Visit) -> None:
     hostile = "<img src=x onerror=alert(1)>"
     lines = [_line("אני סופר hello world", " ", 0.0), _line("港の灯り", "", 2.0), _line(hostile, " ", 4.0)]
-    answers = {
-        "progress": {"status": "completed", "pct": 100, "title": hostile, "resultUrl": "/api/jobs/made-up/document"},
-        "steps": {"steps": []},
-        "files": {"files": {"srt": "javascript:alert(1)"}},
-        "document": {
-            "words": [word for line in lines for word in line["words"]],
-            "metadata": {"title": hostile, "duration": 6.0},
-            "lines": lines,
-            "language": "he",
-            "notes": [hostile],
-        },
-    }
-
-    def answer(route: Route) -> None:
-        name = route.request.url.rpartition("/")[2]
-        route.fulfill(content_type="application/json", body=json.dumps(answers[name]))
-
     page = visit.page
-    page.route("**/api/jobs/made-up/*", answer)
-    page.goto(f"{visit.url}/#job=made-up")
+    _show(
+        visit,
+        _document(lines, hostile, language="he", notes=[hostile]),
+        title=hostile,
+        files={"srt": "javascript:alert(1)"},
+    )
     expect(page.locator(".line")).to_have_count(3)
     expect(page.get_by_role("heading", name=hostile)).to_be_visible()
     hebrew, japanese, markup = page.locator(".line").all()
@@ -253,6 +240,49 @@ def test_every_script_keeps_its_own_shape_and_no_text_becomes_markup(visit: Visi
     expect(page.locator("main img")).to_have_count(0)
     expect(page.locator("a[href^=javascript]")).to_have_count(0)
     assert visit.complaints == []
+
+
+def test_a_reader_learns_how_much_is_right_and_which_lines_are_doubtful(visit: Visit) -> None:
+    page = visit.page
+    sure, unsure = _line("the harbor light", " ", 0.0), _line("is burning low", " ", 2.0)
+    document = _document([sure | {"quality": 0.94}, unsure | {"quality": 0.31}], "Harbor Light")
+    document["metadata"]["quality"] = 0.666
+    _show(visit, document)
+    expect(page.locator("#song-quality")).to_contain_text("About 67 % of the words should be right and in time.")
+    expect(page.locator("#song-quality")).to_contain_text("dotted")
+    expect(page.locator(".line.doubtful")).to_have_text(["is burning low"])
+    expect(page.locator(".line.doubtful")).to_have_attribute("aria-description", "heard unsurely")
+    assert visit.complaints == []
+
+
+def test_a_document_without_a_quality_says_nothing_of_it(visit: Visit) -> None:
+    page = visit.page
+    _show(visit, _document([_line("the harbor light", " ", 0.0)], "Harbor Light"))
+    expect(page.locator(".line:not(.silence)")).to_have_count(1)
+    expect(page.locator("#song-quality")).to_be_hidden()
+    expect(page.locator(".line.doubtful")).to_have_count(0)
+
+
+def _show(visit: Visit, document: dict[str, Any], title: str = "", files: dict[str, str] | None = None) -> None:
+    """Opens the page on a job that a server would tell of so."""
+    answers = {
+        "progress": {"status": "completed", "pct": 100, "title": title, "resultUrl": "/api/jobs/made-up/document"},
+        "steps": {"steps": []},
+        "files": {"files": files or {}},
+        "document": document,
+    }
+
+    def answer(route: Route) -> None:
+        name = route.request.url.rpartition("/")[2]
+        route.fulfill(content_type="application/json", body=json.dumps(answers[name]))
+
+    visit.page.route("**/api/jobs/made-up/*", answer)
+    visit.page.goto(f"{visit.url}/#job=made-up")
+
+
+def _document(lines: list[dict[str, Any]], title: str, **more: Any) -> dict[str, Any]:
+    words = [word for line in lines for word in line["words"]]
+    return {"words": words, "metadata": {"title": title, "duration": 6.0}, "lines": lines, **more}
 
 
 def _line(text: str, between: str, start: float) -> dict[str, Any]:

@@ -174,7 +174,7 @@ def test_the_json_is_the_contracts_document_with_lines_and_language(transcriptio
         assert 0 <= word["start"] < word["end"] <= document["metadata"]["duration"]
     assert [word for line in document["lines"] for word in line["words"]] == document["words"]
     for line in document["lines"]:
-        assert set(line) == {"text", "start", "end", "words"}
+        assert set(line) == {"text", "start", "end", "quality", "words"}
         assert (line["start"], line["end"]) == (line["words"][0]["start"], line["words"][-1]["end"])
 
 

@@ -78,6 +78,14 @@ def test_a_song_is_whole_after_its_journey() -> None:
     assert wire.song(wire.answered(SONG), AUDIO, "Modal") == Song(**{**_fields(SONG), "title": "Harbor Light"})
 
 
+def test_words_alone_are_broken_into_lines_and_judged_here() -> None:
+    words = [{"word": "Once", "start": 0.0, "end": 0.5, "confidence": 0.9}]
+    song = wire.song({"words": words, "metadata": {"duration": 3.0}}, AUDIO, "RunPod")
+    assert [line.text for line in song.lines] == ["Once"]
+    assert song.quality is not None
+    assert song.quality == song.lines[0].quality
+
+
 def _fields(song: Song) -> dict[str, Any]:
     return {name: getattr(song, name) for name in ("lines", "language", "duration", "engine", "notes")}
 

@@ -1,32 +1,43 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra.jobs.request import Format
-from tasks.render import CONTENT_TYPES, WAYS, WORDS_SPREAD, document, read, render, tidy
+from infra.jobs.request import PIPELINE_VERSION, Format
+from tasks.render import WAYS, Part, document, parts, read, render, tidy
 from tasks.song import Line, Song, Word
 
 NOW = datetime(2026, 11, 21, 8, 30, tzinfo=UTC)
 
-STEP = {Format.JSON: 0.001, Format.SRT: 0.001, Format.VTT: 0.001, Format.LRC: 0.01, Format.ELRC: 0.01, Format.ASS: 0.01}
-TIMES_WORDS = {Format.JSON, Format.VTT, Format.ELRC, Format.ASS}
-NAMES_TITLE = {Format.JSON, Format.LRC, Format.ELRC, Format.ASS}
+STEP = dict.fromkeys(Format, 0.001) | {Format.LRC: 0.01, Format.ELRC: 0.01, Format.ASS: 0.01}
+
+
+def holding(part: Part) -> list[Format]:
+    return [fmt for fmt in Format if part in WAYS[fmt].holds]
+
 
 NASTY = [
     "-->", "00:00:01,000", "<i>", "</c>", "<b", "a<b>c", "&", "&amp;", "&lt;i&gt;", "&nbsp;", "<00:00:01.000>",
     "<00:01.00>", "[00:01.00]", "[00:01.00][00:02.00]x", "[Chorus]", "[ti:x]", "<\u20600", "{", "}", "{\\k50}", "{}",
-    "\\", "\\N", "\\n", "\\h", "\\{", "\\\u2060", "\\\u2060{", "{\\an8}", "{\u2060\\an8}", ",", "Dialogue:", "Title:",
-    "WEBVTT", "NOTE", "1", "2.", "a b", "two\nlines", "two\r\n\r\nlines", "tab\tbed", "a\u2028b", "\x00nul",
+    "\\", "\\N", "\\n", "\\h", "\\{", "\\\u2060", "\\\u2060{", "{\\an8}",
+    "00:00:01,000 --> 00:00:02,000", "-\u2060->", "]]>", "<!--", "<tt>", "<br/>",
+    "{\u2060\\an8}", ",", "Dialogue:", "Title:",
+    "WEBVTT", "NOTE", "1", "2.", "a b", "two\nlines", "two\r\n\r\nlines", "tab\tbed", "a\u2028b", "\x00nul", "\uffff",
     "\ufeffbom", "\x1bx", "\ud800", "👩‍👩‍👧",
+    "♪", "❤️", "🏴󠁧󠁢󠁷󠁬󠁳󠁿", "שָׁלוֹם-world", "(שיר)", "你好，", "長い" * 30, "ﾊﾟ", "が" + "\u3099",
     "שלום", "مرحبا", "می‌خواهم", "\u202bשיר\u202c", "君の名は", "ฉันรัก", "Straße", "e\u0301",
     "ﷺ", "\u200f", "%s", "{title}", '"quoted"', "it's", "¿Qué?", "null", "",
 ]  # fmt: skip
+
+
+qualities = st.none() | st.integers(0, 1000).map(lambda n: n / 1000)
 
 
 @st.composite
@@ -42,17 +53,19 @@ def songs(draw: st.DrawFn) -> Song:
             start = now + draw(rests)
             now = start + draw(st.integers(20, 3000))
             words.append(Word(draw(texts), start / 1000, now / 1000, draw(st.integers(0, 1000)) / 1000))
-        lines.append(Line(tuple(words), draw(st.sampled_from([" ", ""]))))
+        lines.append(Line(tuple(words), draw(st.sampled_from([" ", ""])), draw(qualities)))
     name = st.none() | texts
+    language = draw(st.sampled_from([None, "en", "ja", "ar"]))
     return Song(
         tuple(lines),
-        language=draw(st.sampled_from([None, "en", "ja"])),
+        language=language,
         duration=now / 1000,
         title=draw(name),
         artist=draw(name),
         video_id=draw(st.none() | st.just("dQw4w9WgXcQ")),
         engine=draw(st.sampled_from(["", "faster-whisper base"])),
         notes=draw(st.sampled_from([(), ("instrumental",)])),
+        quality=draw(qualities),
     )
 
 
@@ -61,9 +74,9 @@ def sung(*texts: str, start: float = 1.0, joiner: str = " ") -> Line:
 
 
 def golden() -> Song:
-    first = Line((Word("Hello", 1.0, 1.5, 0.9), Word("<world>", 1.75, 2.5, 0.8)))
+    first = Line((Word("Hello", 1.0, 1.5, 0.9), Word("<world>", 1.75, 2.5, 0.8)), quality=0.8499)
     second = Line((Word("君", 3661.2, 3661.5), Word("の", 3661.5, 3662.0)), "")
-    return Song((first, second), "en", 4000.0, "A Title", "An Artist", "dQw4w9WgXcQ", "whisper", ("a note",))
+    return Song((first, second), "en", 4000.0, "A Title", "An Artist", "dQw4w9WgXcQ", "whisper", ("a note",), 0.9019)
 
 
 def texts(song: Song) -> list[str]:
@@ -73,11 +86,6 @@ def texts(song: Song) -> list[str]:
 # --- every format -----------------------------------------------------------------------------
 
 
-def test_every_format_has_a_writer_a_reader_and_a_content_type_with_its_charset() -> None:
-    assert set(WAYS) == set(Format) == set(CONTENT_TYPES)
-    assert all(kind.endswith("; charset=utf-8") for kind in CONTENT_TYPES.values())
-
-
 @pytest.mark.parametrize("fmt", Format)
 @given(song=songs())
 @settings(max_examples=60, deadline=None)
@@ -85,20 +93,29 @@ def test_every_format_reads_back_the_lines_it_wrote(fmt: Format, song: Song) -> 
     assert texts(read(render(song, fmt), fmt)) == texts(tidy(song))
 
 
-@pytest.mark.parametrize("fmt", sorted(STEP))
+@pytest.mark.parametrize("fmt", holding(Part.TIMES))
 @given(song=songs())
 @settings(max_examples=60, deadline=None)
 def test_every_timed_format_reads_back_line_times_to_its_own_precision(fmt: Format, song: Song) -> None:
     back = read(render(song, fmt), fmt)
     for line, wanted in zip(back.lines, tidy(song).lines, strict=True):
         assert line.start == pytest.approx(wanted.start, abs=STEP[fmt])
-        if fmt is Format.LRC:  # ends where the next line begins, unless a long pause follows
-            assert wanted.end - STEP[fmt] <= line.end <= wanted.end + 2.0 + STEP[fmt]
-        else:
+        if Part.ENDS in WAYS[fmt].holds:
             assert line.end == pytest.approx(wanted.end, abs=STEP[fmt])
+        else:  # it ends where the next line begins, unless a long pause follows
+            assert wanted.end - STEP[fmt] <= line.end <= wanted.end + 2.0 + STEP[fmt]
 
 
-@pytest.mark.parametrize("fmt", sorted(TIMES_WORDS))
+@pytest.mark.parametrize("fmt", holding(Part.TIMES))
+@given(song=songs())
+@settings(max_examples=60, deadline=None)
+def test_in_every_format_a_line_ends_before_the_next_begins(fmt: Format, song: Song) -> None:
+    lines = read(render(song, fmt), fmt).lines
+    assert all(line.start < line.end for line in lines)
+    assert all(line.end <= following.start for line, following in pairwise(lines))
+
+
+@pytest.mark.parametrize("fmt", holding(Part.WORDS))
 @given(song=songs())
 @settings(max_examples=60, deadline=None)
 def test_every_format_with_words_reads_back_each_word_and_its_times(fmt: Format, song: Song) -> None:
@@ -109,11 +126,34 @@ def test_every_format_with_words_reads_back_each_word_and_its_times(fmt: Format,
         assert word.start < word.end
 
 
-@pytest.mark.parametrize("fmt", sorted(NAMES_TITLE))
+@pytest.mark.parametrize("part", [Part.TITLE, Part.ARTIST, Part.LANGUAGE])
 @given(song=songs())
 @settings(max_examples=40, deadline=None)
-def test_formats_with_a_header_read_back_the_title(fmt: Format, song: Song) -> None:
-    assert read(render(song, fmt), fmt).title == tidy(song).title
+def test_formats_with_a_header_read_back_what_it_names(part: Part, song: Song) -> None:
+    for fmt in holding(part):
+        assert getattr(read(render(song, fmt), fmt), part.value) == getattr(tidy(song), part.value)
+
+
+@pytest.mark.parametrize("fmt", Format)
+@given(song=songs())
+@settings(max_examples=40, deadline=None)
+def test_what_comes_back_is_what_the_format_holds_and_no_more(fmt: Format, song: Song) -> None:
+    back = parts(read(render(song, fmt), fmt))
+    timed = {Part.TIMES, Part.ENDS, Part.WORDS}
+    assert back - timed == (parts(tidy(song)) & WAYS[fmt].holds) - timed
+    if tidy(song).lines:
+        assert back & {Part.TIMES, Part.WORDS} == WAYS[fmt].holds & {Part.TIMES, Part.WORDS}
+
+
+@given(song=songs(), way=st.permutations(holding(Part.WORDS)))
+@settings(max_examples=60, deadline=None)
+def test_a_song_that_goes_through_every_format_with_words_keeps_them(song: Song, way: list[Format]) -> None:
+    there = song
+    for fmt in way:
+        there = read(render(there, fmt), fmt)
+    assert texts(there) == texts(tidy(song))
+    for word, original in zip(there.words, tidy(song).words, strict=True):
+        assert (word.start, word.end) == pytest.approx((original.start, original.end), abs=0.011)
 
 
 @pytest.mark.parametrize("fmt", Format)
@@ -169,7 +209,10 @@ def test_the_json_is_the_contracts_document() -> None:
     hello = {"word": "Hello", "start": 1.0, "end": 1.5, "confidence": 0.9}
     assert made["words"][0] == hello
     assert made["lines"][0]["words"][0] == hello
-    assert made["lines"][0] | {"words": []} == {"text": "Hello <world>", "start": 1.0, "end": 2.5, "words": []}
+    assert made["lines"][0] | {"words": []} == {
+        "text": "Hello <world>", "start": 1.0, "end": 2.5, "quality": 0.85, "words": []
+    }  # fmt: skip
+    assert made["pipeline"] == PIPELINE_VERSION
     assert made["plain"] == "Hello <world>\n君の"
     assert made["srt"] == render(golden(), Format.SRT)
     assert made["metadata"] == {
@@ -177,7 +220,7 @@ def test_the_json_is_the_contracts_document() -> None:
         "artist": "An Artist",
         "videoId": "dQw4w9WgXcQ",
         "duration": 4000.0,
-        "quality": 0.902,  # (0.5 s × 0.9 + 0.75 s × 0.8 + 0.8 s × 1) / 2.05 s
+        "quality": 0.902,
         "processedAt": "2026-11-21T08:30:00.000Z",
     }
     assert (made["language"], made["engine"], made["notes"]) == ("en", "whisper", ["a note"])
@@ -236,11 +279,16 @@ def test_enhanced_lrc_times_each_word() -> None:
     ]
 
 
-def test_ass_fills_each_word_and_shows_the_line_a_second_early() -> None:
-    events = [row for row in render(golden(), Format.ASS).splitlines() if row.startswith("Dialogue")]
-    assert events == [
-        r"Dialogue: 0,0:00:00.00,0:00:02.50,Default,,0,0,0,,{\k100}{\kf50}Hello {\k25}{\kf75}<world>",
-        r"Dialogue: 0,1:01:00.20,1:01:02.00,Default,,0,0,0,,{\k100}{\kf30}君{\kf50}の",
+def events(song: Song) -> list[str]:
+    return [row for row in render(song, Format.ASS).splitlines() if row.startswith("Dialogue")]
+
+
+def test_ass_fills_each_word_and_shows_the_line_before_it_is_sung() -> None:
+    early = r"{\fad(200,0)\2a&H70&\t(600,1000,\2a&H00&)}"
+    earlier = r"{\fad(200,0)\2a&H70&\t(3600,4000,\2a&H00&)}"
+    assert events(golden()) == [
+        f"Dialogue: 0,0:00:00.00,0:00:02.50,Upper,,0,0,0,,{early}" + r"{\k100}{\kf50}Hello {\k25}{\kf75}<world>",
+        f"Dialogue: 0,1:00:57.20,1:01:02.00,Upper,,0,0,0,,{earlier}" + r"{\k400}{\kf30}君{\kf50}の",
     ]
 
 
@@ -248,14 +296,59 @@ def test_ass_turns_right_to_left_words_at_once_since_players_fill_from_the_left(
     assert r"{\k40}שלום {\k10}{\kf40}you" in render(Song((sung("שלום", "you"),)), Format.ASS)
 
 
-def test_ass_lines_never_stand_on_the_screen_together() -> None:
-    close = Song((sung("a", start=1.0), sung("b", start=1.5), sung("c", start=2.5)))
-    rows = [row.split(",") for row in render(close, Format.ASS).splitlines() if row.startswith("Dialogue")]
-    assert [(row[1], row[2]) for row in rows] == [
-        ("0:00:00.00", "0:00:01.40"),
-        ("0:00:01.40", "0:00:01.90"),
-        ("0:00:01.90", "0:00:02.90"),
+def test_ass_shows_two_lines_in_turn_and_the_first_above_after_a_pause() -> None:
+    song = Song((sung("a", start=1.0), sung("b", start=1.5), sung("c", start=2.5), sung("d", start=20.0)))
+    assert [row.split(",")[1:4] for row in events(song)] == [
+        ["0:00:00.00", "0:00:01.40", "Upper"],
+        ["0:00:00.00", "0:00:01.90", "Lower"],
+        ["0:00:01.40", "0:00:02.90", "Upper"],
+        ["0:00:16.00", "0:00:20.40", "Upper"],
     ]
+
+
+@given(song=songs())
+@settings(max_examples=60, deadline=None)
+def test_no_two_lines_of_ass_stand_at_one_place_together(song: Song) -> None:
+    free = {"Upper": "", "Lower": ""}
+    for row in events(song):
+        _, start, end, place, *_ = row.split(",")
+        assert free[place] <= start < end
+        free[place] = end
+
+
+def test_ass_breaks_long_lines_without_spaces_which_players_do_not() -> None:
+    [row] = events(Song((sung(*"君の名前を呼ぶ声が聞こえるから夜空に輝く星のように", joiner=""),)))
+    assert (
+        re.sub(r"\{[^}]*\}", "", row.split(",,")[-1]) == "君の名前を呼ぶ声が聞こえる\u2060\\Nから夜空に輝く星のように"
+    )
+
+
+def test_ttml_is_well_formed_and_times_each_word() -> None:
+    assert render(golden(), Format.TTML) == (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttm="http://www.w3.org/ns/ttml#metadata" '
+        'xmlns:tts="http://www.w3.org/ns/ttml#styling" xmlns:itunes="http://music.apple.com/lyric-ttml-internal" '
+        'itunes:timing="Word" xml:lang="en">\n'
+        "  <head>\n    <metadata>\n"
+        "      <ttm:title>A Title</ttm:title>\n"
+        '      <ttm:agent type="other" xml:id="v1"><ttm:name type="full">An Artist</ttm:name></ttm:agent>\n'
+        "    </metadata>\n  </head>\n"
+        '  <body dur="01:06:40.000">\n    <div>\n'
+        '      <p begin="00:00:01.000" end="00:00:02.500" itunes:key="L1">'
+        '<span begin="00:00:01.000" end="00:00:01.500">Hello</span> '
+        '<span begin="00:00:01.750" end="00:00:02.500">&lt;world&gt;</span></p>\n'
+        '      <p begin="01:01:01.200" end="01:01:02.000" itunes:key="L2">'
+        '<span begin="01:01:01.200" end="01:01:01.500">君</span>'
+        '<span begin="01:01:01.500" end="01:01:02.000">の</span></p>\n'
+        "    </div>\n  </body>\n</tt>\n"
+    )
+
+
+def test_ttml_says_which_lines_run_from_the_right() -> None:
+    rows = render(Song((sung("you", "שלום"), sung("(שלום", "you)", start=4.0))), Format.TTML).splitlines()
+    latin, hebrew = (row for row in rows if "<p " in row)
+    assert "rtl" not in latin
+    assert ' tts:direction="rtl" tts:unicodeBidi="embed"><span' in hebrew
 
 
 def test_txt_is_the_lines_and_nothing_else() -> None:
@@ -266,37 +359,3 @@ def test_lrc_minutes_run_on_beyond_a_hundred() -> None:
     text = render(Song((sung("far", start=7265.5),), duration=7300.0), Format.LRC)
     assert "[121:05.50]far" in text
     assert read(text, Format.LRC).lines[0].start == 7265.5
-
-
-# --- files of other programs ------------------------------------------------------------------------
-
-
-def test_words_read_from_srt_share_their_lines_time_and_the_song_says_so() -> None:
-    song = read("1\n00:00:01,000 --> 00:00:02,000\n<i>ab cd</i>\nefgh\n", Format.SRT)
-    assert [(w.text, w.start, w.end) for w in song.words] == [("ab", 1.0, 1.25), ("cd", 1.25, 1.5), ("efgh", 1.5, 2.0)]
-    assert song.notes == (WORDS_SPREAD,)
-
-
-def test_youtubes_captions_are_read_with_their_first_word_untagged() -> None:
-    text = (
-        "WEBVTT\nKind: captions\n\nNOTE hello\n\nid\n00:01.000 --> 00:03.000 align:start\n"
-        "one<00:00:01.500><c> two</c><00:00:02.000><c.red> three</c>\n"
-    )
-    song = read(text, Format.VTT)
-    assert [(w.text, w.start, w.end) for w in song.words] == [("one", 1, 1.5), ("two", 1.5, 2), ("three", 2, 3)]
-    assert texts(song) == ["one two three"]
-
-
-def test_an_lrc_line_at_several_times_is_read_at_each() -> None:
-    song = read("[ar: Someone ]\n[00:10.00][00:02.5]again\n[00:04.00]once\n[00:12.00]\n", Format.LRC)
-    assert [(line.text, line.start, line.end) for line in song.lines] == [
-        ("again", 2.5, 4.0), ("once", 4.0, 10.0), ("again", 10.0, 12.0)
-    ]  # fmt: skip
-
-
-def test_ass_of_other_programs_is_read_without_its_tags() -> None:
-    text = r"Dialogue: 0,0:00:01.00,0:00:03.00,Default,,0,0,0,,{\pos(1,2)}{\k50}one{\i1} {\c&H0&\K50}two\Nthree"
-    song = read(text, Format.ASS)
-    assert [(w.text, w.start, w.end) for w in song.words] == [("one", 1.0, 1.5), ("two three", 1.5, 2.0)]
-    plain = read("Dialogue: 0,0:00:01.00,0:00:03.00,D,,0,0,0,,{\\i1}no, times\\Nhere", Format.ASS)
-    assert (texts(plain), plain.notes) == (["no, times here"], (WORDS_SPREAD,))

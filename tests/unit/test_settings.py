@@ -53,6 +53,7 @@ OF_THEIR_OWN: dict[str, st.SearchStrategy[Any]] = {
     "poor_quality": st.floats(0, 1),
     "dollar_seconds": prices,
     "fetch_on_modal": st.booleans(),
+    "lrclib": st.booleans(),
     "demucs_precision": st.sampled_from(get_args(FIELDS["demucs_precision"].annotation)),
     "keep_audio_days": st.none() | st.floats(0, exclude_min=True),
 }
@@ -257,6 +258,7 @@ def test_a_wrong_value_gives_one_sentence_that_names_the_setting(
 
 
 @given(any_settings)
+@tried(deadline=None)  # on a busy machine
 def test_the_environment_for_a_child_process_gives_it_equal_settings(given_values: dict[str, Any]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         bare(patch)

@@ -157,8 +157,9 @@ def test_a_link_leads_back_to_its_key_and_a_file_to_its_own(key: str) -> None:
         ("transcriptions/x/subtitles.srt", "application/x-subrip"),
         ("transcriptions/x/subtitles.vtt", "text/vtt"),
         ("transcriptions/x/subtitles.lrc", "text/plain"),
-        ("transcriptions/x/subtitles.elrc", "application/octet-stream"),
+        ("transcriptions/x/subtitles.elrc", "text/plain"),
         ("transcriptions/x/subtitles.ass", "text/plain"),
+        ("transcriptions/x/subtitles.ttml", "text/plain"),
         ("transcriptions/x/subtitles.txt", "text/plain"),
     ],
 )

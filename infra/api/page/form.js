@@ -39,6 +39,7 @@ async function send() {
     file: file.files[0],
     preset: form.elements.preset.value,
     language: form.elements.language.value,
+    lyrics: form.elements.lyrics.value.trim(),
   };
   if (!request.link && !request.file) {
     complain("Paste a link, or choose a file.");

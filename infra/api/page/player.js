@@ -3,8 +3,11 @@
 import { element } from "./dom.js";
 
 const SILENCE = 4; // seconds without words that are shown as three dots
+const DOUBT = 0.5; // quality of a line that is more likely wrong than right
 const HANDS_OFF = 4_000; // milliseconds for which a reader who scrolls is left alone
 const RIGHT_TO_LEFT = /^[^\p{L}]*[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u;
+
+export const isDoubtful = ({ quality }) => typeof quality === "number" && quality < DOUBT;
 
 /** Fills `list` with a document's lines and lets them follow `audio` until `signal` ends. */
 export function singAlong(list, audio, song, signal) {
@@ -127,9 +130,14 @@ function withSilences(lines, duration) {
   return all;
 }
 
-function drawn({ text, start, words, silent }, index, all) {
+function drawn(line, index, all) {
+  const { text, start, words, silent } = line;
   const item = element("li", { className: silent ? "line silence" : "line", dir: "auto" });
   item.dataset.start = start;
+  if (isDoubtful(line)) {
+    item.classList.add("doubtful");
+    item.ariaDescription = "heard unsurely";
+  }
   if (silent) item.ariaHidden = "true";
   else item.tabIndex = all.findIndex((line) => !line.silent) === index ? 0 : -1;
   const whole = RIGHT_TO_LEFT.test(text);

@@ -4,21 +4,23 @@ import { post, upload } from "./api.js";
 
 const files = new Map(); // job id → the reader's own file, while this page is open
 
-/** Sends `{link | file, preset, language}`; gives the new job's id. */
+/** Sends `{link | file, preset, language, lyrics}`; gives the new job's id. */
 export async function submit(request, sent = () => {}) {
-  const { link, file, preset, language } = request;
+  const { link, file, preset, language, lyrics } = request;
   let jobId;
   if (file) {
     const form = new FormData();
     form.set("preset", preset);
     if (language) form.set("language", language);
+    if (lyrics) form.set("lyrics", lyrics);
     form.set("file", file);
     ({ jobId } = await upload("/api/jobs", form, sent));
     files.set(jobId, file);
   } else {
-    ({ jobId } = await post("/api/jobs", { youtubeUrl: link, preset, ...(language && { language }) }));
+    const options = { ...(language && { language }), ...(lyrics && { lyrics }) };
+    ({ jobId } = await post("/api/jobs", { youtubeUrl: link, preset, ...options }));
   }
-  remember(jobId, { link, preset, language });
+  remember(jobId, { link, preset, language, lyrics });
   return jobId;
 }
 

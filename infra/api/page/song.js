@@ -2,14 +2,16 @@
 
 import { call, insist, jobPath, webAddress } from "./api.js";
 import { $, clock, element, say } from "./dom.js";
-import { singAlong } from "./player.js";
+import { isDoubtful, singAlong } from "./player.js";
 import { ownFile } from "./requests.js";
 
 const FORMATS = {
   lrc: ["LRC", "lyrics for music players"],
+  elrc: ["Enhanced LRC", "with a time for each word"],
   srt: ["SRT", "subtitles"],
   vtt: ["VTT", "subtitles for the web"],
   ass: ["ASS", "karaoke for video players"],
+  ttml: ["TTML", "lyrics as Apple Music takes them"],
   txt: ["TXT", "only the words"],
   json: ["JSON", "every word with its times"],
   instrumental: ["Music", "without the voice, to sing to"],
@@ -25,6 +27,7 @@ export function showSong(id, progress, song, signal) {
   const facts = [progress.artist, metadata.duration > 0 && clock(metadata.duration), languageName(language)];
   say($("song-title"), title);
   say($("song-facts"), facts.filter(Boolean).join(" · "));
+  say($("song-quality"), quality(song));
   say($("song-notice"), "");
   const silent = !song.words?.length;
   const notes = [song.notes ?? []].flat().filter((note) => typeof note === "string" && note);
@@ -38,6 +41,14 @@ export function showSong(id, progress, song, signal) {
   singAlong($("lines"), audio, song, signal);
   showFiles(id, title, signal);
   return title;
+}
+
+/** The song's quality in words; a document from before there was one says nothing. */
+function quality({ metadata, lines }) {
+  const share = metadata?.quality;
+  if (typeof share !== "number") return "";
+  const figure = `About ${Math.round(share * 100)} % of the words should be right and in time.`;
+  return lines?.some?.(isDoubtful) ? `${figure} Lines beside a dotted edge are the least sure.` : figure;
 }
 
 function load(id, progress, signal) {
