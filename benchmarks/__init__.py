@@ -9,11 +9,14 @@ python -m benchmarks.pickup    seconds from creating a flow run to its first lin
 python -m benchmarks.drain     short jobs a minute through everything; what a thousand waiting jobs cost
 python -m benchmarks.overhead  seconds that all around the work costs a real song
 python -m benchmarks.memory    whether a warm child's memory stays flat over 200 songs
-python -m benchmarks.words     words, times and speed against plain faster-whisper on the demo song
+python -m benchmarks.songs     makes songs whose words and times are known
+python -m benchmarks.words     words, times and lines of such songs against faster-whisper, stable-ts and whisperx
+python -m benchmarks.score     one document against its truth
 python -m benchmarks.separate  the separator against Demucs' own loop: speed, memory, difference
 python -m benchmarks.transcribe  the transcription step against plain faster-whisper
 python -m benchmarks.align     word times against whisperx' own alignment, the same model
 python -m benchmarks.gpu_stage the whole GPU stage against the commands `demucs`, then `whisperx`
+python -m benchmarks.letters   trains the network that knows which letter of known lyrics is sung
 python -m benchmarks.offsets   how early or late each model's words begin
 python -m benchmarks.long      memory of long songs
 """
