@@ -66,17 +66,20 @@ environment = {
 if settings().whisper_model:
     environment["WHISPER_MODEL"] = str(settings().whisper_model)
 
+# Left to itself Modal takes Python files only, and would leave the network of tasks/letters behind.
+LEFT_OUT = ~modal.FilePatternMatcher("**/*.py", "**/*.npz")
+
 image = (
     modal.Image.from_registry(CUDA, add_python=PYTHON)
     .uv_pip_install(*PACKAGES)
     .env(environment)
-    .add_local_python_source("infra", "tasks")
+    .add_local_python_source("infra", "tasks", ignore=LEFT_OUT)
 )
 fetch_image = (
     modal.Image.debian_slim(python_version=PYTHON)
     .uv_pip_install(*FETCH_PACKAGES)
     .env(environment)
-    .add_local_python_source("infra", "tasks")
+    .add_local_python_source("infra", "tasks", ignore=LEFT_OUT)
 )
 app = modal.App(NAME, image=image)
 weights = modal.Volume.from_name(f"{NAME}-weights", create_if_missing=True)

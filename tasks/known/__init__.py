@@ -36,6 +36,7 @@ UNLIKELY = 0.12  # mean likelihood of a line's letters, under which a line that 
 CRAMMED = 0.045  # seconds for a letter of it; less is a line for which there was no room
 RELIED = 0.5  # share of the words that must have been heard before the others have to lie between them
 ENOUGH = 0.5  # share of the words that are of letters the network knows
+CREDIT = 0.2  # power that makes the likelihood of a word's letters that of the word: it is given, only its place is not
 HEARING = 0.9  # share of the work that is the network's; the rest is the way through
 SPREAD = "Words that were not heard share the time between those that were"
 
@@ -188,7 +189,7 @@ def _lines(sheet: Sheet, places: Sequence[Placed], duration: float, language: st
     """The lines as they were given, their words in order."""
     times = settled([(place.start, place.end) for place in places], duration)
     words = iter(
-        Word(text, start, end, place.likelihood)
+        Word(text, start, end, place.likelihood**CREDIT)
         for text, place, (start, end) in zip(sheet.words, places, times, strict=True)
     )
     joiner = "" if language in UNSPACED else " "

@@ -192,3 +192,8 @@ def test_a_file_without_links_or_that_is_no_text_is_refused(tmp_path: Path) -> N
         links_in(str(sound))
     with pytest.raises(MissingFile):
         links_in(str(tmp_path / "gone.txt"))
+
+
+def test_a_batch_takes_no_lyrics() -> None:
+    with pytest.raises(BadRequest, match=r"^lyrics: they are one song's"):
+        api.submit(None, {"links": [ONE, OTHER], "lyrics": "La la"})  # type: ignore[arg-type]

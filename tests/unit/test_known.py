@@ -63,6 +63,14 @@ def test_nearly_every_word_is_where_it_is_sung(song: Song) -> None:
 
 
 @with_weights
+def test_words_that_are_given_are_not_called_doubtful(song: Song) -> None:
+    """Whoever hears letters is never as sure of them as whisper is of words."""
+    assert song.quality is not None
+    assert song.quality >= 0.7
+    assert all(line.quality is not None and line.quality >= 0.5 for line in song.lines)
+
+
+@with_weights
 def test_another_songs_lyrics_are_refused_but_not_those_that_were_only_found(song: Song) -> None:
     with pytest.raises(OtherLyrics, match=r"do not fit the song: \d+% of their words were heard\.$"):
         sing(OTHER)

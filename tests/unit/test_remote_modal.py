@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from grpclib import Status
 
-from infra.deploy.modal_app import PACKAGES, Singer
+from infra.deploy.modal_app import LEFT_OUT, PACKAGES, Singer
 from infra.errors import NotAudio, ProviderAway, ProviderFailed, ProviderNotReady, TakenOver
 from infra.jobs.request import Preset, Request
 from infra.jobs.stages import Stage, percent, silent
@@ -320,3 +320,10 @@ def test_a_real_song_by_our_own_app(deployed: ModalServer) -> None:
     assert song.engine == "faster-whisper tiny.en"
     assert Stage.TRANSCRIBE in {stage for stage, *_ in told}
     assert deployed.news
+
+
+def test_the_image_takes_all_that_the_work_on_a_song_reads() -> None:
+    needed = [path for path in Path("tasks").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert Path("tasks/letters/letters.npz") in needed
+    assert [path for path in needed if LEFT_OUT(path)] == []
+    assert LEFT_OUT(Path("infra/api/page/index.html"))

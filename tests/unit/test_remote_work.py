@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Generator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,23 @@ def test_two_orders_for_the_same_work_have_the_same_token(tmp_path: Path) -> Non
 
     assert token("a.opus") == token("b.opus", provider=Provider.MODAL, race=2, link="y")
     assert len({token("a.opus"), token("c.opus"), token("a.opus", preset=Preset.HIGH)}) == 3
+
+
+def test_lyrics_that_were_found_for_a_song_travel_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.opus").write_bytes(b"sound")
+    plain = Audio(tmp_path / "a.opus", 3.0)
+    without, with_them = (wire.order(a, Request(link="x"), "Modal") for a in (plain, replace(plain, lyrics="La la")))
+    assert "lyrics" not in without
+    assert with_them["token"] != without["token"]
+    arrived: list[str | None] = []
+
+    def sing(audio: Audio, request: Request, report: Progress) -> Song:
+        arrived.append(audio.lyrics)
+        return SONG
+
+    monkeypatch.setattr(gpu, "sing", sing)
+    work.work(order() | {"lyrics": with_them["lyrics"]}, [].append)
+    assert arrived == ["La la"]
 
 
 # --- the far side ---------------------------------------------------------------------------------
