@@ -24,6 +24,7 @@ from infra.errors import BadRequest, UnknownLanguage
 from infra.jobs.request import Request
 from tasks import letters, models, voice
 from tasks.audio import RATE, Samples, clock
+from tasks.lines import UNSPACED
 from tasks.models import Device, Report
 from tasks.song import Word
 from tasks.transcribe import Heard, Segment
@@ -63,6 +64,8 @@ MORE = 1.15  # times as many words, for which a second hearing is believed
 SPLIT = 8.0  # seconds, from which a piece that whisper fails at twice is heard in halves …
 LEAST = 2.0  # … that have so many at least
 FASTEST = 6.0  # words for each second of voice, that no rapper sings
+
+PIECES = 2.0  # that a word is heard in where none are parted by spaces
 
 PAUSE = 0.3  # seconds between two words that ends a segment
 SIGNS = " ♪♫"  # around a word
@@ -139,6 +142,7 @@ class FasterWhisper:
         total = sum(piece.own.length for piece in pieces)
         offset = models.offset(self.model)
         loud = () if self._has_letters else voice.sounding(samples)
+        pieces_a_word = PIECES if ear.language in UNSPACED else 1.0
 
         def sounding(piece: Piece, sung: Sung) -> Sounding:
             if self._has_letters:
@@ -152,7 +156,7 @@ class FasterWhisper:
                 own = sounding(piece, sung)
                 if own.seconds < VOICELESS:
                     continue
-                best = _better(sung, partial(ear.again, sound), own.seconds)
+                best = _better(sung, partial(ear.again, sound), own.seconds * pieces_a_word)
                 if (best.text.failed or not best.words) and piece.heard.length >= SPLIT:
                     for half in _halves(piece, own.spans):
                         found += hear([half])
