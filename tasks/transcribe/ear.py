@@ -11,6 +11,7 @@ repeats lines of songs. Nothing is drawn by lot, so the same sound has the same 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -148,17 +149,21 @@ class Ear:
         return [self._whole([_word(word) for word in segment["words"]]) for [segment] in segments]
 
     def _whole(self, words: Sequence[Word]) -> tuple[Word, ...]:
-        """The words as they are written: "C" and "'est" are one, for no space is between them."""
-        if self.language in UNSPACED:
-            return tuple(words)
+        """The words as they are written: "C" and "'est" are one, as is a Thai letter with its marks."""
         whole: list[Word] = []
         for word in words:
-            if whole and word.text[:1] != " ":
+            if whole and self._goes_on(word.text):
                 before = whole.pop()
                 sure = min(before.confidence, word.confidence)
                 word = replace(before, text=before.text + word.text, end=word.end, confidence=sure)
             whole.append(word)
         return tuple(whole)
+
+    def _goes_on(self, text: str) -> bool:
+        """Whether no space is before it, or in languages that have none, whether it is a mark on what is before."""
+        if self.language in UNSPACED:
+            return unicodedata.category(text[:1] or " ").startswith("M")
+        return text[:1] != " "
 
     def _seconds(self, sound: Sound) -> float:
         return len(sound) / self.whisper.feature_extractor.sampling_rate

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator
 from importlib.util import find_spec
+from itertools import pairwise
 
 import jiwer
 import numpy as np
@@ -214,6 +215,25 @@ def test_a_long_piece_that_whisper_fails_at_is_heard_in_halves(
 def sung(words: int, *, likely: float = -0.3, loops: float = 1.2) -> Sung:
     text = Text((), likely, 0.0, loops)
     return Sung(text, tuple(Word(" la", 0.4 * n, 0.4 * n + 0.3) for n in range(words)))
+
+
+@with_weights
+@pytest.mark.parametrize(
+    ("language", "heard", "words"),
+    [
+        ("fr", [" C", "'est", " la", " vie"], [" C'est", " la", " vie"]),
+        ("en", ["So", " well", "-known"], ["So", " well-known"]),
+        ("zh", ["我", "在", "海边"], ["我", "在", "海边"]),
+        ("th", ["ว", "\u0e49", "า"], ["ว\u0e49", "า"]),
+    ],
+)
+def test_words_are_whole(engine: FasterWhisper, language: str, heard: list[str], words: list[str]) -> None:
+    listener = Ear(engine._loaded(), language)
+    pieces = [Word(text, 0.2 * n, 0.2 * n + 0.2, 0.9 - 0.1 * n) for n, text in enumerate(heard)]
+    whole = listener._whole(pieces)
+    assert [word.text for word in whole] == words
+    assert (whole[0].start, whole[-1].end) == (pieces[0].start, pieces[-1].end)
+    assert all(a.end <= b.start + 1e-9 for a, b in pairwise(whole))
 
 
 @pytest.mark.parametrize(
