@@ -679,6 +679,7 @@ def test_a_database_that_is_away_is_told_and_waited_for(
         run.report(Stage.DOWNLOAD, 0.0, "Downloading")
         server.kill()
         server.wait(10)
+        eventually(lambda: not db.alive(), what="the end of its children")  # they live on until they notice
 
         began = time.monotonic()
         with pytest.raises(DatabaseAway):
