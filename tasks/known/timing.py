@@ -7,7 +7,7 @@ own place, and a word that nobody could understand is where the letters say.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 
 import numpy as np
 
@@ -69,8 +69,5 @@ def between(
 
 
 def _bounds(anchors: Sequence[Match | None], duration: float) -> list[tuple[float, float]]:
-    """The seconds between which each word must lie; both rise from word to word, as the words do."""
-    starts = [match.start - REACH if match else 0.0 for match in anchors]
-    ends = [match.end + REACH if match else duration for match in anchors]
-    lasts = list(accumulate(reversed(ends), min))[::-1]
-    return list(zip(accumulate(starts, max), lasts, strict=True))
+    """The seconds between which each word must lie: near its anchor, if it has one."""
+    return [(match.start - REACH, match.end + REACH) if match else (0.0, duration) for match in anchors]

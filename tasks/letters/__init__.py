@@ -31,7 +31,7 @@ PAUSED, TORN = 0.1, 4.0  # what a frame of silence costs, in log-likelihood, wit
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.intp]
-Bounds = Sequence[tuple[float, float]]  # seconds between which each word must lie; both rise from word to word
+Bounds = Sequence[tuple[float, float]]  # seconds between which each word must lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,11 @@ def placed(
         return []
     letters = np.array([letter for word in spelt for letter in word], np.intp)
     owners = np.repeat(np.arange(len(spelt)), [len(word) for word in spelt])
-    edges = np.array(bounds) / FRAME
-    firsts = np.clip(np.floor(edges[:, 0]), 0, len(heard) - 1).astype(np.intp)[owners]
-    lasts = np.clip(np.ceil(edges[:, 1]), 1, len(heard)).astype(np.intp)[owners]
+    # Both bounds rise from word to word, as the words do.
+    begin, end = np.array(bounds).T / FRAME
+    begin, end = np.maximum.accumulate(begin), np.minimum.accumulate(end[::-1])[::-1]
+    firsts = np.clip(np.floor(begin), 0, len(heard) - 1).astype(np.intp)[owners]
+    lasts = np.clip(np.ceil(end), 1, len(heard)).astype(np.intp)[owners]
     scores, blanks = _scores(heard, owners, np.array(begins))
     found = viterbi.align(scores, letters, firsts, lasts, meanwhile, blanks)
     if found is None:

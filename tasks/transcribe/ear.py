@@ -67,9 +67,8 @@ class Sung:
 
     text: Text
     words: tuple[Word, ...]  # timed from the sound's begin; with the space before, where there is one
-    features: Features = field(
-        default_factory=_nothing
-    )  # what the encoder made of it, a row for each fiftieth of a second
+    # what the encoder made of it, a row for each fiftieth of a second
+    features: Features = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True)

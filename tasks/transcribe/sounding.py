@@ -44,11 +44,8 @@ class Sounding:
         if self.letters is None or sum(bool(letters.columns(word.text)) for word in near) <= ENOUGH * len(near):
             return near
         begin = self.piece.start
-        bounds = [self._bounds(word) for word in near]
-        starts = np.maximum.accumulate([first - begin for first, _ in bounds])
-        ends = np.minimum.accumulate([last - begin for _, last in bounds][::-1])[::-1]
-        texts = [word.text for word in near]
-        places = letters.placed(self.letters, texts, [True] * len(near), list(zip(starts, ends, strict=True)))
+        bounds = [(first - begin, last - begin) for first, last in map(self._bounds, near)]
+        places = letters.placed(self.letters, [word.text for word in near], [True] * len(near), bounds)
         if places is None:
             return near
         return tuple(
