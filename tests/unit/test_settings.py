@@ -46,12 +46,13 @@ hosts = st.lists(st.from_regex(r"[a-z0-9:/.\[\]-]+", fullmatch=True), max_size=3
 markers = st.text("abcdefghijklmnopqrstuvwxyz0123456789+/=@:%", min_size=16, max_size=40).map(lambda text: f"K{text}K")
 
 
-prices = st.floats(0, allow_infinity=False)
+finite = st.floats(0, allow_infinity=False)
 OF_THEIR_OWN: dict[str, st.SearchStrategy[Any]] = {
     "providers": st.lists(st.sampled_from(Provider), max_size=4).map(tuple),
-    "prices": st.dictionaries(st.sampled_from(Provider), prices),
+    "prices": st.dictionaries(st.sampled_from(Provider), finite),
     "poor_quality": st.floats(0, 1),
-    "dollar_seconds": prices,
+    "dollar_seconds": finite,
+    "batch_pause": finite,
     "fetch_on_modal": st.booleans(),
     "lrclib": st.booleans(),
     "demucs_precision": st.sampled_from(get_args(FIELDS["demucs_precision"].annotation)),
