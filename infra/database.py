@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from typing import Any, TypeVar, cast
 
 import psycopg
@@ -15,11 +13,11 @@ from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from infra.errors import BadRequest, DatabaseAway, Passing
+from infra.once import Once
 from infra.settings import settings
 
 PATIENCE = 5.0  # seconds to wait for a connection before the database counts as away
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")  # PostgreSQL's text holds neither NUL nor half a surrogate pair
-_OPENING = threading.Lock()
 
 T = TypeVar("T")
 Connection = psycopg.Connection[DictRow]
@@ -37,7 +35,7 @@ def _answers(conn: Connection) -> None:
     conn.execute("SELECT 1")
 
 
-@cache
+@Once
 def pool() -> ConnectionPool[Connection]:
     return ConnectionPool(
         url(),
@@ -53,17 +51,11 @@ def pool() -> ConnectionPool[Connection]:
     )
 
 
-def _pool() -> ConnectionPool[Connection]:
-    """The one pool, though many threads ask for it at first."""
-    with _OPENING:
-        return pool()
-
-
 @contextmanager
 def connection() -> Generator[Connection]:
     """A connection in autocommit mode; a database that is away is told as such."""
     try:
-        with _pool().connection() as conn:
+        with pool().connection() as conn:
             yield conn
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseAway from error
@@ -107,7 +99,7 @@ def _lock(own: psycopg.Connection, what: str) -> bool:
 def alive() -> bool:
     """Whether the database answers at once."""
     try:
-        with _pool().connection(timeout=1.0) as conn:
+        with pool().connection(timeout=1.0) as conn:
             conn.execute("SELECT 1")
     except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout):
         return False

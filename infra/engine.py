@@ -7,18 +7,18 @@ Nothing is tried twice here; who calls knows whether to.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import httpx
 
 from infra.errors import EngineAway
+from infra.once import Once
 from infra.settings import settings
 
 TIMEOUT = 10.0  # seconds
 
 
-@cache
+@Once
 def client() -> httpx.Client:
     if not settings().prefect_api_url:
         raise EngineAway

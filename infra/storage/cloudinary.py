@@ -18,7 +18,6 @@ import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -27,6 +26,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import httpx
 
 from infra.errors import BadRequest, MissingFile, StorageAway, StorageRefused, UserError
+from infra.once import Once
 from infra.storage.keys import content_type, parts
 from infra.storage.local import LocalStorage
 
@@ -295,7 +295,7 @@ def _connected() -> Generator[None]:
         raise StorageAway(reason="the connection failed") from error
 
 
-@cache
+@Once
 def _client() -> httpx.Client:
     return httpx.Client(timeout=TIMEOUT)
 

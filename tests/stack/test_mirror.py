@@ -123,7 +123,7 @@ def prefect(server: Prefect, database: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("PREFECT_API_URL", server.api)
     forget()
-    assert db.alive()  # threads that open the pool or the client side by side would each open one
+    assert db.alive()
     assert runs.alive()
     server.deploy("fetch", "default")
     server.deploy("transcribe", "cuda")
