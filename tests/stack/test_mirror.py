@@ -582,7 +582,7 @@ def test_while_prefect_is_away_rows_stay_as_they_are_and_health_says_so(prefect:
         try:
             began = time.monotonic()
             ill = client.get("/health")
-            assert time.monotonic() - began < 5, "not as long as a connection may take"
+            assert time.monotonic() - began < 1.0
             assert ill.status_code == 200, "jobs are still accepted"
             assert (ill.json()["status"], ill.json()["engine"]["status"]) == ("degraded", "disconnected")
             assert ill.json()["database"]["connected"]
@@ -646,6 +646,8 @@ def test_a_thousand_jobs_that_wait_in_prefects_queue_cost_a_round_little(prefect
     sight = mirror.Sight(rows=datetime.now(UTC), engine=datetime.now(UTC))
     asked: list[httpx.Request] = []
     engine.client().event_hooks["request"].append(asked.append)
+    began = time.process_time()
     assert not mirror.look(set(), sight, everything=True, queued=False)
-    assert len(asked) <= 10, "hundreds of runs are asked for at a time"
+    assert time.process_time() - began < 0.5, "with a thousand real runs 0.03 s here and 0.05 s in the server"
+    assert 0 < len(asked) <= 10, "hundreds of runs are asked for at a time"
     assert {job.attempt for job in table.open_jobs()} == {1}
